@@ -1,0 +1,124 @@
+"""The snapshot: all identities and all bundles of one moment, and the way to ask for it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NoReturn, Protocol, final, runtime_checkable
+
+from serviceradar_security.errors import X509SvidError
+from serviceradar_security.identity.bundle import TrustBundle
+from serviceradar_security.identity.svid import X509Svid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from serviceradar_security.identity.spiffe_id import TrustDomain
+
+__all__ = ["X509Context", "X509ContextSource"]
+
+
+@final
+class X509Context:
+    """A frozen snapshot of what the Workload API delivered: replaced whole, never edited."""
+
+    __slots__ = ("_bundles", "_default", "_svids")
+    _bundles: Mapping[TrustDomain, TrustBundle]
+    _default: X509Svid | None
+    _svids: tuple[X509Svid, ...]
+
+    def __init__(
+        self,
+        *,
+        svids: Iterable[X509Svid],
+        bundles: Mapping[TrustDomain, TrustBundle],
+        default: X509Svid | None = None,
+    ) -> None:
+        """Make a snapshot.
+
+        Args:
+            svids: Our identities; the first is the default unless `default` names another
+                (Workload API section 8; R-WLAPI-14).
+            bundles: The bundles by trust domain.
+            default: One of `svids`.
+
+        Raises:
+            X509SvidError: `default` is not one of `svids`, or an element is of another type.
+        """
+        held = tuple(svids)
+        filed = dict(bundles)
+        if not all(isinstance(each, X509Svid) for each in held):
+            raise X509SvidError("an X509Context holds X509Svid objects only")
+        for trust_domain, bundle in filed.items():
+            if not isinstance(bundle, TrustBundle) or bundle.trust_domain != trust_domain:
+                raise X509SvidError(
+                    f"an X509Context files each TrustBundle under its own trust domain, "
+                    f"not under {trust_domain}",
+                )
+        if default is not None and not any(each is default for each in held):
+            raise X509SvidError("the default identity is not one of the snapshot's SVIDs")
+        object.__setattr__(self, "_svids", held)
+        object.__setattr__(self, "_bundles", MappingProxyType(filed))
+        object.__setattr__(self, "_default", default or (held[0] if held else None))
+
+    @property
+    def svids(self) -> tuple[X509Svid, ...]:
+        """Our identities, in the order of the Workload API."""
+        return self._svids
+
+    @property
+    def default(self) -> X509Svid:
+        """The identity to present.
+
+        Raises:
+            X509SvidError: The snapshot has none.
+        """
+        if self._default is None:
+            raise X509SvidError("this snapshot has bundles only, and no identity to present")
+        return self._default
+
+    @property
+    def bundles(self) -> Mapping[TrustDomain, TrustBundle]:
+        """The bundles by trust domain, read-only."""
+        return self._bundles
+
+    def by_hint(self, hint: str) -> X509Svid:
+        """Find the identity with this hint; of several, the first (R-WLAPI-15).
+
+        Raises:
+            X509SvidError: There is none; never another identity instead (R-WLAPI-16).
+        """
+        for svid in self._svids:
+            if hint and svid.hint == hint:
+                return svid
+        hints = ", ".join(repr(each.hint) for each in self._svids if each.hint) or "none"
+        raise X509SvidError(f"no identity has the hint {hint!r} (there are: {hints})")
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, X509Context)
+            and self._svids == other._svids
+            and self._default == other._default
+            and self._bundles == other._bundles
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._svids, self._default, frozenset(self._bundles.values())))
+
+    def __repr__(self) -> str:
+        domains = ", ".join(sorted(each.name for each in self._bundles))
+        return f"X509Context({list(self._svids)!r}, bundles of [{domains}])"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an X509Context does not change: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an X509Context does not change: {name!r} cannot be deleted")
+
+
+@runtime_checkable
+class X509ContextSource(Protocol):
+    """What a transport asks for material: any source, or a stand-in with this one method."""
+
+    def current(self) -> X509Context:
+        """Give the newest snapshot, or raise the error that says why there is none."""
+        ...

@@ -1,0 +1,272 @@
+"""Our own X.509-SVID: certificate chain and key, checked before anybody uses them.
+
+Standard: X509-SVID section 4, Workload API section 5.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn, Self, final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_pem_private_key,
+)
+
+from serviceradar_security.errors import PeerVerificationError, X509SvidError
+from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES
+from serviceradar_security.identity.der import DerError, is_pkcs8, split_sequences
+from serviceradar_security.identity.leaf import check_leaf
+from serviceradar_security.identity.verify import MAX_CHAIN_LENGTH
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from serviceradar_security.identity.spiffe_id import SpiffeId
+
+__all__ = ["PrivateKey", "X509Svid"]
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+"""The kinds of key that an SVID may have (R-X509-30)."""
+
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_MIN_RSA_BITS: Final = 2048
+_NOT_FITTING: Final = "the private key does not belong to the certificate of"
+
+
+@final
+class X509Svid:
+    """An X.509-SVID of our own.
+
+    Build one with `parse` or `from_pem`. Equality and hash come from the certificates, the key
+    that fits them and the hint; `repr` shows no key.
+    """
+
+    __slots__ = ("_certificates", "_chain_der", "_hint", "_private_key", "_spiffe_id")
+    _certificates: tuple[x509.Certificate, ...]
+    _chain_der: tuple[bytes, ...]
+    _hint: str
+    _private_key: PrivateKey
+    _spiffe_id: SpiffeId
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
+        """Refuse: an SVID is read from bytes, which are checked."""
+        raise TypeError("an X509Svid is made by X509Svid.parse or X509Svid.from_pem")
+
+    @classmethod
+    def parse(cls, chain_der: bytes, key_der: bytes, *, hint: str = "") -> X509Svid:
+        """Read a chain and a key as the Workload API sends them.
+
+        Args:
+            chain_der: Concatenated DER certificates, leaf first (R-X509-26).
+            key_der: Unencrypted PKCS#8 DER (R-X509-27).
+            hint: The operator's hint for choosing among several identities.
+
+        Raises:
+            X509SvidError: Chain or key cannot be read, the leaf breaks a leaf rule, an
+                intermediate is none, or the key does not fit the leaf (R-X509-28 to -30).
+        """
+        try:
+            parts = split_sequences(chain_der)
+        except DerError as error:
+            raise X509SvidError(
+                f"the certificate chain is not a row of DER certificates: {error}",
+            ) from error
+        if not is_pkcs8(key_der):
+            raise X509SvidError(
+                "the private key is not one unencrypted PKCS#8 key in DER "
+                "(Workload API section 5.1)",
+            )
+        return _svid(parts, _load_key(key_der, pem=False), hint)
+
+    @classmethod
+    def from_pem(cls, chain: bytes | str, key: bytes | str, *, hint: str = "") -> X509Svid:
+        """Read a chain and an unencrypted key from PEM.
+
+        Raises:
+            X509SvidError: As for `parse`.
+        """
+        chain_pem = chain.encode() if isinstance(chain, str) else chain
+        key_pem = key.encode() if isinstance(key, str) else key
+        try:
+            certificates = x509.load_pem_x509_certificates(chain_pem)
+        except ValueError as error:
+            raise X509SvidError("the PEM chain has no certificate that can be read") from error
+        parts = tuple(each.public_bytes(Encoding.DER) for each in certificates)
+        return _svid(parts, _load_key(key_pem, pem=True), hint)
+
+    @property
+    def spiffe_id(self) -> SpiffeId:
+        """Our SPIFFE ID."""
+        return self._spiffe_id
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The chain, leaf first, without a root."""
+        return self._certificates
+
+    @property
+    def chain_der(self) -> tuple[bytes, ...]:
+        """The chain as DER, leaf first."""
+        return self._chain_der
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The leaf certificate."""
+        return self._certificates[0]
+
+    @property
+    def private_key(self) -> PrivateKey:
+        """The private key; it fits the leaf."""
+        return self._private_key
+
+    @property
+    def not_before(self) -> datetime:
+        """Begin of the leaf's validity, timezone-aware."""
+        return self.leaf.not_valid_before_utc
+
+    @property
+    def not_after(self) -> datetime:
+        """End of the leaf's validity, timezone-aware."""
+        return self.leaf.not_valid_after_utc
+
+    @property
+    def hint(self) -> str:
+        """The operator's hint; empty if there is none."""
+        return self._hint
+
+    def to_pem(self) -> tuple[bytes, bytes]:
+        """Write chain and key as PEM, the key as unencrypted PKCS#8.
+
+        Returns:
+            ``(chain, key)``. The second is a secret.
+        """
+        chain = b"".join(each.public_bytes(Encoding.PEM) for each in self._certificates)
+        return chain, self._private_key.private_bytes(
+            Encoding.PEM,
+            PrivateFormat.PKCS8,
+            NoEncryption(),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, X509Svid)
+            and self._chain_der == other._chain_der
+            and self._hint == other._hint
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._chain_der, self._hint))
+
+    def __repr__(self) -> str:
+        hint = f", hint={self._hint!r}" if self._hint else ""
+        return f"X509Svid({str(self._spiffe_id)!r}, not_after={self.not_after:%FT%TZ}{hint})"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an X509Svid does not change: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an X509Svid does not change: {name!r} cannot be deleted")
+
+    def __copy__(self) -> X509Svid:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> X509Svid:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        # A pickle is bytes that travel: the key would be in them.
+        raise TypeError("an X509Svid is not pickled, since its key would be in the pickle")
+
+
+def _svid(parts: tuple[bytes, ...], key: PrivateKey, hint: str) -> X509Svid:
+    certificates = _load_chain(parts)
+    leaf, *intermediates = certificates
+    try:
+        spiffe_id = check_leaf(leaf)  # R-X509-29: the same rules as for a peer
+    except PeerVerificationError as error:
+        raise X509SvidError(f"our own SVID is unusable: {error}") from error
+    for number, certificate in enumerate(intermediates, 2):
+        _check_intermediate(number, certificate)
+    _check_possession(key, leaf, spiffe_id)
+    made = object.__new__(X509Svid)
+    object.__setattr__(made, "_certificates", certificates)
+    object.__setattr__(made, "_chain_der", parts)
+    object.__setattr__(made, "_hint", hint)
+    object.__setattr__(made, "_private_key", key)
+    object.__setattr__(made, "_spiffe_id", spiffe_id)
+    return made
+
+
+def _load_chain(parts: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
+    if not parts:
+        raise X509SvidError("the certificate chain is empty (Workload API section 5.1)")
+    if len(parts) > MAX_CHAIN_LENGTH:
+        raise X509SvidError(
+            f"the chain has {len(parts)} certificates: at most {MAX_CHAIN_LENGTH}",
+        )
+    for number, part in enumerate(parts, 1):
+        if len(part) > MAX_CERTIFICATE_BYTES:
+            raise X509SvidError(
+                f"certificate {number} of the chain has {len(part)} bytes: at most "
+                f"{MAX_CERTIFICATE_BYTES}",
+            )
+    try:
+        return tuple(x509.load_der_x509_certificate(part) for part in parts)
+    except ValueError as error:
+        raise X509SvidError("the chain has an element that is not a certificate") from error
+
+
+def _load_key(data: bytes, *, pem: bool) -> PrivateKey:
+    try:
+        loaded = (load_pem_private_key if pem else load_der_private_key)(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The cause is dropped on purpose: parsers may quote what they read.
+        raise X509SvidError(
+            "the private key cannot be read: it must be one unencrypted PKCS#8 key",
+        ) from None
+    if isinstance(loaded, rsa.RSAPrivateKey) and loaded.key_size >= _MIN_RSA_BITS:
+        return loaded
+    if isinstance(loaded, ec.EllipticCurvePrivateKey) and isinstance(loaded.curve, _CURVES):
+        return loaded
+    if isinstance(loaded, ed25519.Ed25519PrivateKey):
+        return loaded
+    raise X509SvidError(
+        "the private key is of a kind that is not used for SVIDs: it must be RSA of 2048 bits or "
+        "more, ECDSA on P-256, P-384 or P-521, or Ed25519",
+    )
+
+
+def _check_possession(key: PrivateKey, leaf: x509.Certificate, spiffe_id: SpiffeId) -> None:
+    """Compare public keys: a key of somebody else must not be published (R-X509-28)."""
+    ours = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        theirs = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise X509SvidError(f"{_NOT_FITTING} {spiffe_id}: its public key is unreadable") from error
+    if ours != theirs:
+        raise X509SvidError(f"{_NOT_FITTING} {spiffe_id}")
+
+
+def _check_intermediate(number: int, certificate: x509.Certificate) -> None:
+    """R-X509-12: an intermediate is a CA that may sign."""
+    try:
+        extensions = certificate.extensions
+        is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        signs = extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+        raise X509SvidError(
+            f"certificate {number} of the chain is no usable intermediate: it needs cA and "
+            "keyCertSign (X509-SVID section 4)",
+        ) from error
+    if not (is_ca and signs):
+        raise X509SvidError(
+            f"certificate {number} of the chain is no intermediate: it needs cA and keyCertSign "
+            "(X509-SVID section 4)",
+        )

@@ -1,0 +1,200 @@
+"""The verdict on a peer: which SPIFFE ID does this certificate chain prove, now, to us?
+
+Every transport calls `verify_x509_svid`; there is no second opinion anywhere. Bytes and a time in,
+an ID or a refusal out. The path is validated by the `cryptography` package; what it leaves open is
+closed here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    VerificationError,
+)
+
+from serviceradar_security.errors import PeerVerificationError
+from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
+from serviceradar_security.identity.leaf import Purpose, check_leaf, check_purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+
+__all__ = ["MAX_CHAIN_LENGTH", "verify_x509_svid"]
+
+MAX_CHAIN_LENGTH: Final = 16
+_SHOWN_DOMAINS: Final = 5
+
+
+def verify_x509_svid(
+    chain: Sequence[bytes],
+    bundles: Mapping[TrustDomain, TrustBundle],
+    *,
+    at: datetime,
+    purpose: Purpose | None,
+) -> SpiffeId:
+    """Verify a presented chain and give the SPIFFE ID that it proves.
+
+    The order is fixed (R-X509-24): leaf rules, validity, the bundle of the leaf's own trust
+    domain, the path to one of its authorities, the purpose.
+
+    Args:
+        chain: DER certificates as presented, leaf first; the rest are intermediates only, never
+            anchors (R-X509-21), and their order does not matter (R-X509-22).
+        bundles: The bundles by trust domain. Only that of the leaf's trust domain is used, with
+            no fallback (X509-SVID section 5; R-X509-17, R-X509-18).
+        at: The time of the verdict, timezone-aware.
+        purpose: The role of the peer, or None to leave the extended key usage aside.
+
+    Raises:
+        PeerVerificationError: The chain proves nothing; `reason` names the rule.
+    """
+    if at.tzinfo is None:
+        raise TypeError("verify_x509_svid needs a timezone-aware time in `at`")
+    if purpose not in ("client", "server", None):
+        raise ValueError(f"purpose is 'client', 'server' or None, not {purpose!r}")
+    leaf, *intermediates = _parse_chain(chain)
+    spiffe_id = check_leaf(leaf)
+    _check_validity(leaf, spiffe_id, at)
+    bundle = _find_bundle(bundles, spiffe_id)
+    _validate_path(leaf, intermediates, bundle, spiffe_id, at)
+    if purpose is not None:
+        check_purpose(leaf, spiffe_id, purpose)
+    return spiffe_id
+
+
+def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
+    if not chain:
+        raise PeerVerificationError(
+            "the peer showed no certificate: it needs an X.509-SVID",
+            reason="no_certificate",
+        )
+    if len(chain) > MAX_CHAIN_LENGTH:  # R-X509-25: counted before anything is parsed
+        raise PeerVerificationError(
+            f"the peer showed {len(chain)} certificates: at most {MAX_CHAIN_LENGTH}",
+            reason="limit",
+        )
+    parsed = []
+    for number, der in enumerate(chain, 1):
+        if len(der) > MAX_CERTIFICATE_BYTES:
+            raise PeerVerificationError(
+                f"certificate {number} of the peer has {len(der)} bytes: at most "
+                f"{MAX_CERTIFICATE_BYTES}",
+                reason="limit",
+            )
+        try:
+            parsed.append(x509.load_der_x509_certificate(der))
+        except ValueError as error:
+            raise PeerVerificationError(
+                f"certificate {number} of the peer cannot be read",
+                reason="malformed",
+            ) from error
+    return parsed
+
+
+def _check_validity(leaf: x509.Certificate, spiffe_id: SpiffeId, at: datetime) -> None:
+    """Say by how much, before the validator would only say no."""
+    not_before, not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    if at > not_after:
+        late = (at - not_after).total_seconds()
+        raise PeerVerificationError(
+            f"the certificate of {spiffe_id} expired {late:.0f} s ago, at {not_after:%FT%TZ} by "
+            "our clock: the peer must renew it",
+            reason="expired",
+            spiffe_id=spiffe_id,
+        )
+    if at < not_before:
+        early = (not_before - at).total_seconds()
+        raise PeerVerificationError(
+            f"the certificate of {spiffe_id} begins in {early:.0f} s, at {not_before:%FT%TZ} by "
+            "our clock: compare the clocks of both sides",
+            reason="not_yet_valid",
+            spiffe_id=spiffe_id,
+        )
+
+
+def _find_bundle(
+    bundles: Mapping[TrustDomain, TrustBundle],
+    spiffe_id: SpiffeId,
+) -> TrustBundle:
+    bundle = bundles.get(spiffe_id.trust_domain)
+    if bundle is None:
+        known = sorted(each.name for each in bundles)
+        names = ", ".join(known[:_SHOWN_DOMAINS]) or "none"
+        more = f" and {len(known) - _SHOWN_DOMAINS} more" if len(known) > _SHOWN_DOMAINS else ""
+        raise PeerVerificationError(
+            f"{spiffe_id} is of a trust domain without a bundle here (known: {names}{more}): "
+            "federate with it, or do not expect its peers",
+            reason="unknown_trust_domain",
+            spiffe_id=spiffe_id,
+        )
+    # A mapping that files a bundle under a foreign name must not lend its authorities to it.
+    if bundle.trust_domain != spiffe_id.trust_domain:
+        raise PeerVerificationError(
+            f"the bundle filed under {spiffe_id.trust_domain} is that of {bundle.trust_domain}",
+            reason="unknown_trust_domain",
+            spiffe_id=spiffe_id,
+        )
+    return bundle
+
+
+def _check_signing_usage(
+    _policy: Policy,
+    _certificate: x509.Certificate,
+    usage: x509.KeyUsage,
+) -> None:
+    if not usage.key_cert_sign:
+        raise ValueError("a signing certificate without keyCertSign")
+
+
+# The leaf rules are ours, above. Of signing certificates we demand cA and keyCertSign, whether
+# marked critical or not (R-X509-12); unknown critical extensions and name constraints that the
+# validator cannot read are refused by it (R-X509-15, R-X509-16).
+_SIGNERS: Final = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signing_usage)
+)
+_LEAVES: Final = ExtensionPolicy.permit_all()
+
+
+def _validate_path(
+    leaf: x509.Certificate,
+    intermediates: list[x509.Certificate],
+    bundle: TrustBundle,
+    spiffe_id: SpiffeId,
+    at: datetime,
+) -> None:
+    if not bundle.authorities:
+        raise PeerVerificationError(
+            f"the bundle of {bundle.trust_domain} has no authority: nobody of it is trusted",
+            reason="untrusted_chain",
+            spiffe_id=spiffe_id,
+        )
+    verifier = (
+        PolicyBuilder()
+        .store(bundle.verification_store())
+        .time(at)
+        .max_chain_depth(MAX_CHAIN_LENGTH)
+        .extension_policies(ca_policy=_SIGNERS, ee_policy=_LEAVES)
+        .build_client_verifier()
+    )
+    try:
+        verifier.verify(leaf, intermediates)
+    except VerificationError as error:
+        count = len(bundle.authorities)
+        raise PeerVerificationError(
+            f"the certificate of {spiffe_id} does not lead to any of the {count} "
+            f"{'authority' if count == 1 else 'authorities'} of {bundle.trust_domain}: it was "
+            "signed by another, or an authority or intermediate is missing or no longer valid",
+            reason="untrusted_chain",
+            spiffe_id=spiffe_id,
+        ) from error

@@ -1,0 +1,4 @@
+"""Testing: an authority and a Workload API for the tests of services, on a real socket.
+
+For: users' tests and our own. Must not touch the provider; pytest is used in the plugin alone.
+"""
