@@ -1,0 +1,179 @@
+"""The verdict on a gRPC peer: from what the connection shows to a proven SPIFFE ID.
+
+gRPC core has one pool of roots, so with two trust domains in it a federated authority could name
+our workloads. Therefore what TLS accepted is verified again here, by `identity.verify`, against
+the bundle of the peer's own trust domain (R-TLS-06).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from serviceradar_security.errors import PeerError, PeerVerificationError, SecurityError
+from serviceradar_security.identity.verify import verify_x509_svid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from serviceradar_security.identity.authorizer import Authorizer
+    from serviceradar_security.identity.context import X509Context, X509ContextSource
+    from serviceradar_security.identity.leaf import Purpose
+    from serviceradar_security.identity.spiffe_id import SpiffeId
+
+__all__ = ["Judge"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.grpc")
+_LEAF: Final = "x509_pem_cert"
+_CHAIN: Final = "x509_pem_cert_chain"
+_MAX_PEM_BYTES: Final = 1024 * 1024
+_MAX_VERDICTS: Final = 1024
+# Validity of intermediates and authorities is looked at again after this long at the latest.
+_VERDICT_LIFE: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    context: X509Context
+    until: datetime
+    spiffe_id: SpiffeId | None
+    refusal: PeerError | None
+
+
+class Judge:
+    """Verify and authorize peers; one verdict per certificate chain, not per call.
+
+    A verdict holds for the snapshot that it was found with, and no longer than the leaf.
+    """
+
+    def __init__(
+        self,
+        source: X509ContextSource,
+        authorizer: Authorizer,
+        *,
+        purpose: Purpose,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Judge by the source's newest snapshot.
+
+        Args:
+            source: Gives the bundles.
+            authorizer: Decides on proven IDs.
+            purpose: The role of the peers.
+            now: The clock.
+        """
+        self._source = source
+        self._authorizer = authorizer
+        self._purpose = purpose
+        self._now = now
+        self._verdicts: dict[tuple[bytes, bytes], _Verdict] = {}
+        self._lock = threading.Lock()
+
+    def judge(self, auth_context: Mapping[str, Any], peer: str) -> SpiffeId:
+        """Give the peer's proven and authorized SPIFFE ID.
+
+        Args:
+            auth_context: The auth context of a gRPC call.
+            peer: The peer's address, for the log.
+
+        Raises:
+            PeerError: The peer is refused.
+            SecurityError: There is no material to judge by; the peer is refused as well.
+        """
+        context = self._source.current()
+        key = (_only(auth_context, _LEAF), _only(auth_context, _CHAIN))
+        at = self._now()
+        verdict = self._verdicts.get(key)
+        if verdict is None or verdict.context is not context or verdict.until <= at:
+            verdict = self._decide(key, context, at, peer)
+            self._remember(key, verdict)
+        if verdict.spiffe_id is None:
+            # A fresh error each time: a traceback must not grow on a shared one.
+            raise _copy(verdict.refusal)
+        return verdict.spiffe_id
+
+    def _decide(
+        self,
+        key: tuple[bytes, bytes],
+        context: X509Context,
+        at: datetime,
+        peer: str,
+    ) -> _Verdict:
+        until = at + _VERDICT_LIFE
+        try:
+            leaf, chain = _read_chain(*key)
+            until = min(until, leaf.not_valid_after_utc)
+            spiffe_id = verify_x509_svid(chain, context.bundles, at=at, purpose=self._purpose)
+            self._authorize(spiffe_id)
+        except PeerError as error:
+            _LOG.warning("refused the peer %s: %s", peer, error)
+            return _Verdict(context, max(until, at + _VERDICT_LIFE / 10), None, error)
+        _LOG.debug("accepted the peer %s as %s", peer, spiffe_id)
+        return _Verdict(context, until, spiffe_id, None)
+
+    def _authorize(self, spiffe_id: SpiffeId) -> None:
+        """R-X509-24: whatever an authorizer raises refuses the peer."""
+        try:
+            self._authorizer.authorize(spiffe_id)
+        except PeerError:
+            raise
+        except Exception as error:
+            raise PeerVerificationError(
+                f"the authorizer failed with {type(error).__name__} on {spiffe_id}: refused",
+                spiffe_id=spiffe_id,
+            ) from error
+
+    def _remember(self, key: tuple[bytes, bytes], verdict: _Verdict) -> None:
+        with self._lock:
+            self._verdicts.pop(key, None)
+            while len(self._verdicts) >= _MAX_VERDICTS:
+                del self._verdicts[next(iter(self._verdicts))]
+            self._verdicts[key] = verdict
+
+
+def _only(auth_context: Mapping[str, Any], name: str) -> bytes:
+    value: bytes = next(iter(auth_context.get(name, ())), b"")
+    return value
+
+
+def _read_chain(leaf_pem: bytes, chain_pem: bytes) -> tuple[x509.Certificate, list[bytes]]:
+    """Put the leaf before what else was presented; gRPC core's chain may repeat it."""
+    if not leaf_pem:
+        raise PeerVerificationError(
+            "the peer showed no certificate: it needs an X.509-SVID",
+            reason="no_certificate",
+        )
+    if len(leaf_pem) + len(chain_pem) > _MAX_PEM_BYTES:
+        raise PeerVerificationError(
+            f"the peer showed {len(leaf_pem) + len(chain_pem)} bytes of certificates: at most "
+            f"{_MAX_PEM_BYTES}",
+            reason="limit",
+        )
+    try:
+        leaf = x509.load_pem_x509_certificate(leaf_pem)
+        rest = x509.load_pem_x509_certificates(chain_pem) if chain_pem else []
+    except ValueError as error:
+        raise PeerVerificationError(
+            "the peer's certificates cannot be read",
+            reason="malformed",
+        ) from error
+    others = [each for each in rest if each != leaf]
+    return leaf, [each.public_bytes(Encoding.DER) for each in (leaf, *others)]
+
+
+def _copy(refusal: PeerError | None) -> SecurityError:
+    if isinstance(refusal, PeerVerificationError):
+        return PeerVerificationError(
+            str(refusal),
+            reason=refusal.reason,
+            spiffe_id=refusal.spiffe_id,
+        )
+    if refusal is None:
+        return PeerVerificationError("the peer is refused")
+    return type(refusal)(str(refusal), spiffe_id=refusal.spiffe_id)

@@ -1,0 +1,257 @@
+"""The thread that talks to the Workload API: one socket, one wake-up, no decision of its own.
+
+What to do and when is asked of the handler; what happened is reported to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from serviceradar_security.workload.stream import Ended, Message, WorkloadStream
+from serviceradar_security.workload.watch import Failure, Kind
+
+if TYPE_CHECKING:
+    from serviceradar_security.workload.endpoint import WorkloadEndpoint
+
+__all__ = ["Handler", "Receiver"]
+
+FETCH_X509_SVID: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
+_CHUNK: Final = 256 * 1024
+_LOG: Final = logging.getLogger("serviceradar_security.workload")
+
+# The table of the Workload Endpoint standard, section 6 and appendix A (R-WLAPI-23).
+_KINDS: Final = {
+    "": Kind.ENDED,
+    "OK": Kind.ENDED,
+    "CANCELLED": Kind.ENDED,
+    "INVALID_ARGUMENT": Kind.FATAL,
+    "UNIMPLEMENTED": Kind.FATAL,
+    "PERMISSION_DENIED": Kind.DENIED,
+}
+
+
+class Handler(Protocol):
+    """What the receiver reports to; called in its thread only."""
+
+    def waits(self) -> tuple[float | None, float | None]:
+        """Seconds until the next attempt and until the next tick; None for never."""
+        ...
+
+    def opened(self) -> None:
+        """Take note that a stream is open."""
+        ...
+
+    def message(self, data: bytes) -> None:
+        """Take a message."""
+        ...
+
+    def failed(self, failure: Failure) -> None:
+        """Take the end of the stream, or of the attempt to open one."""
+        ...
+
+    def ticked(self) -> None:
+        """Let time pass."""
+        ...
+
+
+class Receiver:
+    """Run the thread."""
+
+    def __init__(
+        self,
+        endpoint: WorkloadEndpoint,
+        handler: Handler,
+        *,
+        connect_timeout: float,
+        answer_timeout: float,
+    ) -> None:
+        """Prepare; `start` starts the thread.
+
+        Args:
+            endpoint: The address.
+            handler: What to report to.
+            connect_timeout: Seconds for which opening a connection may take.
+            answer_timeout: Seconds within which the first message must come: it is sent
+                without delay (Workload API section 4.3).
+        """
+        self._endpoint = endpoint
+        self._handler = handler
+        self._connect_timeout = connect_timeout
+        self._answer_timeout = answer_timeout
+        self._stopping = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._thread = threading.Thread(
+            target=self._run,
+            name="serviceradar-security-workload",
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, *, timeout: float) -> None:
+        """Stop the thread and wait for it; safe in the thread itself and at exit."""
+        self._stopping = True
+        os.write(self._wake_write, b"x")
+        if threading.current_thread() is self._thread:
+            return
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the descriptors, in the child of a fork as well, where no thread runs."""
+        for descriptor in (self._wake_read, self._wake_write):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._wake_read = self._wake_write = -1
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                attempt, tick = self._handler.waits()
+                if attempt is not None and attempt <= 0:
+                    self._attempt()
+                    continue
+                waits = [each for each in (attempt, tick) if each is not None]
+                self._select(None, min(waits) if waits else None, writing=False)
+                self._handler.ticked()
+            except Exception as error:  # noqa: BLE001 - see below
+                # A defect of ours must not freeze an identity in silence: say so and go on.
+                _LOG.exception("the Workload API watch failed unexpectedly and goes on")
+                text = f"unexpected {type(error).__name__} in the watch: please report it"
+                self._handler.failed(Failure(Kind.FAILED, text))
+
+    def _select(self, sock: socket.socket | None, timeout: float | None, *, writing: bool) -> bool:
+        """Wait; tell whether the socket is ready for what was asked."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        if sock is not None:
+            poll.register(sock, select.POLLIN | (select.POLLOUT if writing else 0))
+        # Rounded up: a wait that ends a fraction early would spin.
+        ready = poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+        if any(descriptor == self._wake_read for descriptor, _ in ready):
+            os.read(self._wake_read, 64)
+        return sock is not None and any(descriptor == sock.fileno() for descriptor, _ in ready)
+
+    def _attempt(self) -> None:
+        try:
+            sock = self._connect()
+        except OSError as error:
+            self._handler.failed(Failure(Kind.UNREACHABLE, _describe(error)))
+            return
+        if sock is None:
+            return
+        with sock:
+            self._handler.opened()
+            failure = self._stream(sock)
+        if failure is not None:
+            self._handler.failed(failure)
+
+    def _connect(self) -> socket.socket | None:
+        """Open a connection, or give None when stopped meanwhile. No proxy is used (R-EP-13)."""
+        address: str | tuple[str, int]
+        if self._endpoint.kind == "unix":
+            family, address = socket.AF_UNIX, self._endpoint.path
+        else:
+            family = socket.AF_INET6 if ":" in self._endpoint.host else socket.AF_INET
+            address = (self._endpoint.host, self._endpoint.port)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - the name says what it is
+            try:
+                sock.connect(address)
+            except BlockingIOError:
+                if self._endpoint.kind == "unix":
+                    raise ConnectionRefusedError("its queue of connections is full") from None
+                if not self._wait_connected(sock):
+                    sock.close()
+                    return None
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _wait_connected(self, sock: socket.socket) -> bool:
+        deadline = time.monotonic() + self._connect_timeout
+        while not self._stopping:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no connection within {self._connect_timeout:g} s")
+            if self._select(sock, left, writing=True):
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    raise OSError(code, os.strerror(code))
+                return True
+        return False
+
+    def _stream(self, sock: socket.socket) -> Failure | None:
+        """Follow the stream to its end; None when stopped."""
+        stream = WorkloadStream(FETCH_X509_SVID)
+        pending = stream.outgoing()
+        deadline: float | None = time.monotonic() + self._answer_timeout
+        while not self._stopping:
+            _, tick = self._handler.waits()
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return Failure(Kind.ENDED, f"no answer within {self._answer_timeout:g} s")
+            waits = [each for each in (tick, left) if each is not None]
+            try:
+                ready = self._select(sock, min(waits) if waits else None, writing=bool(pending))
+                self._handler.ticked()
+                if not ready:
+                    continue
+                pending = pending[_send(sock, pending) :]
+                data = _receive(sock)
+            except OSError as error:
+                return Failure(Kind.ENDED, f"the connection broke: {_describe(error)}")
+            if data is None:
+                continue
+            for event in stream.feed(data):
+                if isinstance(event, Message):
+                    deadline = None
+                    self._handler.message(event.data)
+                else:
+                    return _failure(event)
+            pending += stream.outgoing()
+        return None
+
+
+def _send(sock: socket.socket, data: bytes) -> int:
+    try:
+        return sock.send(data, socket.MSG_NOSIGNAL) if data else 0
+    except BlockingIOError:
+        return 0
+
+
+def _receive(sock: socket.socket) -> bytes | None:
+    try:
+        return sock.recv(_CHUNK)
+    except BlockingIOError:
+        return None
+
+
+def _describe(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, PermissionError):
+        return "this user may not open the socket"
+    return error.strerror or str(error)
+
+
+def _failure(ended: Ended) -> Failure:
+    kind = _KINDS.get(ended.code, Kind.FAILED)
+    if ended.code in ("", "OK"):
+        text = ended.text or "the agent ended the stream"
+    else:
+        text = f"{ended.code}" + (f": {ended.text}" if ended.text else "")
+    return Failure(kind, text, ended.code)

@@ -1,0 +1,193 @@
+"""From a message of the Workload API to a snapshot, validated whole before anyone sees it.
+
+Standard: Workload API sections 4.4, 4.5 and 5. What cannot be used is refused with its reason; a
+bad federated bundle or a bad second identity costs only itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from google.protobuf.message import DecodeError
+
+from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
+from serviceradar_security.errors import (
+    SpiffeIdError,
+    TrustBundleError,
+    WorkloadApiError,
+    X509SvidError,
+)
+from serviceradar_security.identity.bundle import TrustBundle
+from serviceradar_security.identity.context import X509Context
+from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+from serviceradar_security.identity.svid import X509Svid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["MAX_BUNDLES", "MAX_SVIDS", "Picker", "Snapshot", "SnapshotReader"]
+
+MAX_SVIDS: Final = 1_000
+MAX_BUNDLES: Final = 20_000
+
+if TYPE_CHECKING:
+    Picker = Callable[[Sequence[X509Svid]], X509Svid]
+else:
+    Picker = object
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A message that was understood.
+
+    Attributes:
+        context: The material.
+        warnings: What was left out of it, and why.
+    """
+
+    context: X509Context
+    warnings: tuple[str, ...]
+
+
+class SnapshotReader:
+    """Read messages into snapshots; bytes that did not change are not parsed again."""
+
+    def __init__(self, *, pick: Picker | None = None) -> None:
+        """Make a reader.
+
+        Args:
+            pick: Chooses the default identity from the tuple of all; None takes the first.
+        """
+        self._pick = pick
+        self._bundles: dict[tuple[TrustDomain, bytes], TrustBundle] = {}
+        self._svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
+
+    def read(self, data: bytes) -> Snapshot:
+        """Read one ``X509SVIDResponse``.
+
+        Raises:
+            WorkloadApiError: The message is malformed: nothing of it is used (R-WLAPI-09, -12).
+        """
+        try:
+            response = X509SVIDResponse.FromString(data)
+        except DecodeError as error:
+            raise _malformed("it is no X509SVIDResponse") from error
+        if not response.svids:  # not a withdrawal: that is PERMISSION_DENIED (R-WLAPI-10)
+            _refuse("it has no SVID")
+        if len(response.svids) > MAX_SVIDS or len(response.federated_bundles) > MAX_BUNDLES:
+            _refuse(f"it has more than {MAX_SVIDS} SVIDs or {MAX_BUNDLES} bundles")
+        warnings: list[str] = []
+        bundles: dict[TrustDomain, TrustBundle] = {}
+        seen_svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
+        svids = self._read_svids(response, bundles, seen_svids, warnings)
+        self._read_federated(response, bundles, warnings)
+        self._svids = seen_svids
+        self._bundles = {
+            (trust_domain, b"".join(bundle.der)): bundle for trust_domain, bundle in bundles.items()
+        }
+        return Snapshot(self._context(svids, bundles), tuple(warnings))
+
+    def _read_svids(
+        self,
+        response: X509SVIDResponse,
+        bundles: dict[TrustDomain, TrustBundle],
+        seen: dict[tuple[bytes, bytes, str], X509Svid],
+        warnings: list[str],
+    ) -> list[X509Svid]:
+        svids: list[X509Svid] = []
+        hints: set[str] = set()
+        for number, entry in enumerate(response.svids, 1):
+            if entry.hint and entry.hint in hints:  # decided before parsing (R-WLAPI-15)
+                warnings.append(f"SVID {number} repeats the hint of an earlier one: left out")
+                continue
+            hints.add(entry.hint)
+            try:
+                svid = self._read_svid(entry)
+                bundle = self._bundle(svid.spiffe_id.trust_domain, entry.bundle)
+            except (WorkloadApiError, X509SvidError, SpiffeIdError, TrustBundleError) as error:
+                if number == 1:  # the default identity must not change silently
+                    raise _malformed(f"SVID 1: {error}") from error
+                warnings.append(f"SVID {number} is left out: {error}")
+                continue
+            seen[(entry.x509_svid, entry.x509_svid_key, entry.hint)] = svid
+            svids.append(svid)
+            kept = bundles.setdefault(svid.spiffe_id.trust_domain, bundle)
+            if kept != bundle:  # R-WLAPI-19
+                warnings.append(
+                    f"SVID {number} brings another bundle for {bundle.trust_domain}: the first "
+                    "is used",
+                )
+        return svids
+
+    def _read_svid(self, entry: X509SVID) -> X509Svid:
+        for name in ("spiffe_id", "x509_svid", "x509_svid_key", "bundle"):
+            if not getattr(entry, name):
+                _refuse(f"the field {name} is empty (Workload API section 4.5)")
+        key = (entry.x509_svid, entry.x509_svid_key, entry.hint)
+        svid = self._svids.get(key) or X509Svid.parse(key[0], key[1], hint=key[2])
+        if SpiffeId.parse(entry.spiffe_id) != svid.spiffe_id:  # R-WLAPI-13
+            _refuse(
+                f"the field spiffe_id says {entry.spiffe_id[:200]!a}, the certificate "
+                f"{svid.spiffe_id}",
+            )
+        return svid
+
+    def _read_federated(
+        self,
+        response: X509SVIDResponse,
+        bundles: dict[TrustDomain, TrustBundle],
+        warnings: list[str],
+    ) -> None:
+        own = frozenset(bundles)
+        for name, data in response.federated_bundles.items():
+            try:
+                trust_domain = _trust_domain(name)
+                if trust_domain in own:  # R-WLAPI-18
+                    warnings.append(f"a federated bundle for our own {trust_domain} is left out")
+                    continue
+                if trust_domain in bundles:  # R-WLAPI-17
+                    del bundles[trust_domain]
+                    _refuse(f"there are two bundles for {trust_domain}")
+                bundles[trust_domain] = self._bundle(trust_domain, data)
+            except (WorkloadApiError, SpiffeIdError, TrustBundleError) as error:
+                warnings.append(f"the federated bundle {name[:200]!a} is left out: {error}")
+
+    def _bundle(self, trust_domain: TrustDomain, data: bytes) -> TrustBundle:
+        return self._bundles.get((trust_domain, data)) or TrustBundle.from_der(trust_domain, data)
+
+    def _context(
+        self,
+        svids: list[X509Svid],
+        bundles: dict[TrustDomain, TrustBundle],
+    ) -> X509Context:
+        if self._pick is None:
+            return X509Context(svids=svids, bundles=bundles)
+        try:
+            picked = self._pick(tuple(svids))
+        except Exception as error:  # a user's function may raise anything (R-WLAPI-33)
+            raise WorkloadApiError(
+                f"the function given as `pick` failed with {type(error).__name__}: no identity "
+                "was chosen",
+            ) from error
+        if not any(picked is each for each in svids):
+            raise WorkloadApiError("the function given as `pick` chose none of the identities")
+        return X509Context(svids=svids, bundles=bundles, default=picked)
+
+
+def _trust_domain(name: str) -> TrustDomain:
+    """Read the key of a federated bundle: a trust domain's ID or its bare name (R-WLAPI-17)."""
+    if not name.startswith("spiffe://"):
+        return TrustDomain.parse(name)
+    spiffe_id = SpiffeId.parse(name)
+    if spiffe_id.path:
+        raise SpiffeIdError(f"{spiffe_id} names a workload where a trust domain belongs")
+    return spiffe_id.trust_domain
+
+
+def _malformed(text: str) -> WorkloadApiError:
+    return WorkloadApiError(f"the Workload API sent a message that cannot be used: {text}")
+
+
+def _refuse(text: str) -> NoReturn:
+    raise _malformed(text)

@@ -1,0 +1,290 @@
+"""The live source: a process's identity, followed over the Workload API."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Self
+
+from serviceradar_security.errors import (
+    SourceClosedError,
+    SourceError,
+    SourceTimeoutError,
+    WorkloadApiError,
+)
+from serviceradar_security.workload.endpoint import WorkloadEndpoint
+from serviceradar_security.workload.engine import Engine
+from serviceradar_security.workload.subscription import Subscription
+from serviceradar_security.workload.watch import Instant, SourceStatus, utc_instant
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import TracebackType
+
+    from serviceradar_security.identity.context import X509Context
+    from serviceradar_security.workload.snapshot import Picker
+
+__all__ = ["X509Source"]
+
+
+def system_clock() -> Instant:
+    """Read both clocks of the system."""
+    return utc_instant(time.monotonic(), time.time())
+
+
+class X509Source:
+    """Follow the identity that a Workload API gives to this process.
+
+    Opening returns at once; the agent may come later, go and come back. One thread with one
+    socket serves synchronous code and asyncio alike. In the child of a fork the source starts
+    afresh on its first use; subscriptions stay with the parent.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | WorkloadEndpoint | None = None,
+        *,
+        pick: Picker | None = None,
+        redaction_grace: float = 60.0,
+        connect_timeout: float = 5.0,
+        answer_timeout: float = 10.0,
+        clock: Callable[[], Instant] = system_clock,
+    ) -> None:
+        """Prepare a source; nothing is opened yet.
+
+        Args:
+            endpoint: Address of the Workload API; None takes ``SPIFFE_ENDPOINT_SOCKET``.
+            pick: Chooses the default identity from the tuple of all; None takes the first.
+            redaction_grace: Seconds for which an identity that was taken back is still used, so
+                that a restarting agent does not take a healthy service down.
+            connect_timeout: Seconds for opening a connection.
+            answer_timeout: Seconds within which the first message must come.
+            clock: Reads the clocks.
+
+        Raises:
+            ConfigError: There is no address, or it is none.
+        """
+        if isinstance(endpoint, WorkloadEndpoint):
+            self._endpoint = endpoint
+        elif endpoint is None:
+            self._endpoint = WorkloadEndpoint.from_environment()
+        else:
+            self._endpoint = WorkloadEndpoint.parse(endpoint)
+        self._make_engine: Callable[[], Engine] = lambda: Engine(
+            self._endpoint,
+            pick=pick,
+            redaction_grace=redaction_grace,
+            connect_timeout=connect_timeout,
+            answer_timeout=answer_timeout,
+            clock=clock,
+        )
+        self._engine: Engine | None = None
+        self._closed = False
+        self._subscriptions: list[Subscription] = []
+
+    @property
+    def endpoint(self) -> WorkloadEndpoint:
+        """The address of the Workload API."""
+        return self._endpoint
+
+    def open(self) -> Self:
+        """Start following; returns at once, and does nothing if it is open.
+
+        Raises:
+            SourceClosedError: The source was closed: open a new one.
+        """
+        if self._closed:
+            raise SourceClosedError("the source is closed: open a new one")
+        if self._engine is None:
+            self._engine = self._make_engine()
+            self._engine.start()
+        return self
+
+    def close(self, *, timeout: float = 5.0) -> None:
+        """Stop following, wake every waiter and drop the identity; may be called twice.
+
+        Args:
+            timeout: Seconds to wait for the thread.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        engine = self._engine
+        if engine is None:
+            return
+        if engine.pid != os.getpid():
+            engine.abandon()
+            return
+        engine.close(timeout=timeout)
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self.open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import asyncio  # noqa: PLC0415 - users of threads do not pay for it
+
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        state = "not open" if self._engine is None else self.status().state.value
+        return f"X509Source({str(self._endpoint)!r}, {state})"
+
+    def current(self) -> X509Context:
+        """Give the newest snapshot.
+
+        Raises:
+            SourceError: There is none now; or the `WorkloadApiError` that says why. An expired
+                identity is never given.
+        """
+        return self._running().context()
+
+    def status(self) -> SourceStatus:
+        """Give the state with its cause and advice.
+
+        Raises:
+            SourceError: The source was never opened.
+        """
+        return self._running(closed=True).status()
+
+    def wait_ready(self, *, timeout: float = 30.0) -> X509Context:
+        """Wait for an identity.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            SourceTimeoutError: None came in time; the message names cause and advice.
+            SourceClosedError: The source was closed meanwhile.
+            WorkloadApiError: The agent refused the call for good.
+        """
+        engine = self._running()
+        deadline = time.monotonic() + timeout
+        while True:
+            before = engine.version
+            context = self._try_ready(engine, timeout, late=time.monotonic() >= deadline)
+            if context is not None:
+                return context
+            with engine.changed:
+                if engine.version == before:
+                    engine.changed.wait(max(0.0, deadline - time.monotonic()))
+
+    async def wait_ready_async(self, *, timeout: float = 30.0) -> X509Context:  # noqa: ASYNC109 - as in the sync twin
+        """Wait for an identity in asyncio; as `wait_ready`."""
+        import asyncio  # noqa: PLC0415 - users of threads do not pay for it
+
+        engine = self._running()
+        deadline = time.monotonic() + timeout
+        with self._listen(engine) as event:
+            while True:
+                event.clear()
+                context = self._try_ready(engine, timeout, late=time.monotonic() >= deadline)
+                if context is not None:
+                    return context
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), max(0.0, deadline - time.monotonic()))
+
+    def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription:
+        """Call a function with each snapshot that is new from now on.
+
+        It runs in a thread of its own. A slow one sees the newest snapshot, not a queue.
+
+        Returns:
+            A context manager; leaving it, or its ``close()``, ends the subscription.
+        """
+        engine = self._running()
+        subscription = Subscription(callback, on_close=self._forget)
+        self._subscriptions.append(subscription)
+        engine.publish.append(subscription.offer)
+        return subscription
+
+    async def updates(self) -> AsyncIterator[X509Context]:
+        """Iterate in asyncio over the newest snapshot and each new one, until closed."""
+        engine = self._running()
+        seen = 0
+        with self._listen(engine) as event:
+            while not self._closed:
+                event.clear()
+                with engine.changed:
+                    updates = engine.watch.updates
+                if updates != seen:
+                    seen = updates
+                    with contextlib.suppress(SourceError, WorkloadApiError):
+                        yield engine.context()
+                    continue
+                await event.wait()
+
+    def _running(self, *, closed: bool = False) -> Engine:
+        """Give the engine of this process, starting afresh in the child of a fork."""
+        if self._closed and not closed:
+            raise SourceClosedError("the source is closed: open a new one")
+        engine = self._engine
+        if engine is None:
+            raise SourceError("the source is not open: use it in a `with` block, or call open()")
+        if engine.pid != os.getpid() and not self._closed:
+            # Thread, lock and subscribers stayed with the parent.
+            engine.abandon()
+            self._subscriptions = []
+            engine = self._engine = self._make_engine()
+            engine.start()
+        return engine
+
+    def _try_ready(self, engine: Engine, timeout: float, *, late: bool) -> X509Context | None:
+        with engine.changed:
+            fatal = engine.watch.fatal
+        try:
+            return engine.context()
+        except SourceClosedError:
+            raise
+        except (SourceError, WorkloadApiError) as error:
+            if fatal is not None:
+                raise fatal from error
+            if late:
+                raise SourceTimeoutError(f"no identity within {timeout:g} s: {error}") from error
+            return None
+
+    @contextlib.contextmanager
+    def _listen(self, engine: Engine) -> Iterator[asyncio.Event]:
+        """Give an event of this loop that is set after every change."""
+        import asyncio  # noqa: PLC0415 - users of threads do not pay for it
+
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(event.set)
+
+        with engine.changed:
+            engine.listeners.append(wake)
+        try:
+            yield event
+        finally:
+            with engine.changed:
+                engine.listeners.remove(wake)
+
+    def _forget(self, subscription: Subscription) -> None:
+        with contextlib.suppress(ValueError):
+            self._subscriptions.remove(subscription)
+        engine = self._engine
+        if engine is not None:
+            with contextlib.suppress(ValueError):
+                engine.publish.remove(subscription.offer)

@@ -1,0 +1,83 @@
+"""A subscriber with a thread of its own: slow or failing ones harm nobody else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from serviceradar_security.identity.context import X509Context
+
+__all__ = ["Subscription"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.workload")
+_JOIN: Final = 5.0
+
+
+class Subscription:
+    """Call a function with each new snapshot, until closed.
+
+    A slow function misses what came in between and sees the newest one next. If it raises, that
+    is logged and the next snapshot is delivered all the same (R-WLAPI-34).
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[X509Context], object],
+        *,
+        on_close: Callable[[Subscription], None],
+    ) -> None:
+        """Start the thread; made by ``source.subscribe``."""
+        self._callback = callback
+        self._on_close = on_close
+        self._changed = threading.Condition()
+        self._newest: X509Context | None = None
+        self._closed = False
+        self._thread = threading.Thread(
+            target=self._run,
+            name="serviceradar-security-subscriber",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def offer(self, context: X509Context) -> None:
+        """Hand over a new snapshot; returns at once."""
+        with self._changed:
+            self._newest = context
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the subscription; a call that runs is waited for, unless it is the caller."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._on_close(self)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_JOIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._newest is not None)
+                context, self._newest = self._newest, None
+                if self._closed or context is None:
+                    return
+            try:
+                self._callback(context)
+            except Exception:  # noqa: BLE001 - a user's function may raise anything
+                _LOG.exception("a subscriber of the identity source failed; the next call follows")

@@ -1,0 +1,393 @@
+"""The state of a watch on the Workload API: messages, failures and times in, a record out.
+
+No socket, thread or clock is touched here, so that a test drives years in a millisecond. What a
+person sees (errors, logs, `status()`) is rendered from the one record that this machine keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from serviceradar_security.errors import (
+    NoIdentityIssuedError,
+    SourceClosedError,
+    SourceError,
+    WorkloadApiError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serviceradar_security.identity.context import X509Context
+    from serviceradar_security.identity.spiffe_id import SpiffeId
+
+__all__ = ["Failure", "Instant", "Kind", "SourceStatus", "State", "Watch", "retry_delay"]
+
+
+class State(Enum):
+    """What a source can do for its users now."""
+
+    STARTING = "STARTING"
+    """No identity yet, and no failure either."""
+    NO_AGENT = "NO_AGENT"
+    """No identity, since the Workload API does not answer as it should."""
+    NO_IDENTITY = "NO_IDENTITY"
+    """The Workload API answers, and has no identity for this workload."""
+    READY = "READY"
+    """A valid identity, and a stream that brings the next one."""
+    DEGRADED = "DEGRADED"
+    """A valid identity, and something wrong that will end it if it lasts."""
+    EXPIRED = "EXPIRED"
+    """The last identity is past its end."""
+    CLOSED = "CLOSED"
+    """Closed by its owner."""
+
+
+class Kind(Enum):
+    """How a stream ended, as far as the next attempt depends on it."""
+
+    UNREACHABLE = "unreachable"
+    """Nobody listens there."""
+    ENDED = "ended"
+    """The stream ended or broke; also OK and CANCELLED, which are no end for us (R-WLAPI-03)."""
+    DENIED = "denied"
+    """PERMISSION_DENIED: no identity is issued to this workload."""
+    FATAL = "fatal"
+    """INVALID_ARGUMENT or UNIMPLEMENTED: not tried again (Workload Endpoint, appendix A)."""
+    FAILED = "failed"
+    """Any other status code: reported and tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment on both clocks: the wall clock for validity, the other one for waiting."""
+
+    monotonic: float
+    wall: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of a stream, or of the attempt to open one.
+
+    Attributes:
+        kind: How it ended.
+        text: What happened, in words.
+        code: Name of the status code; empty if none came.
+    """
+
+    kind: Kind
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What a source knows of itself, whole and of one moment.
+
+    Attributes:
+        state: What it can do for its users.
+        since: When it came into this state.
+        cause: Why; empty while all is well.
+        advice: What a person can do about it; empty while all is well.
+        next_attempt: When the Workload API is asked again; None while the stream is open.
+        spiffe_id: The SPIFFE ID of the default identity, as long as it is held.
+        not_after: The end of its life.
+        updates: How many different snapshots were taken over.
+        rejected: How many messages were refused.
+    """
+
+    state: State
+    since: datetime
+    cause: str
+    advice: str
+    next_attempt: datetime | None
+    spiffe_id: SpiffeId | None
+    not_after: datetime | None
+    updates: int
+    rejected: int
+
+
+# Base and cap in seconds of the wait before the next attempt (R-WLAPI-27). Asking a socket where
+# nobody listens costs microseconds, so a returning agent is found at once; whoever says no, or
+# hangs up politely, is asked less and less often.
+_DELAYS: Final = {
+    Kind.UNREACHABLE: (0.1, 0.4),
+    Kind.ENDED: (0.1, 5.0),
+    Kind.DENIED: (0.5, 5.0),
+    Kind.FAILED: (0.5, 10.0),
+}
+_JITTER: Final = 0.1
+_LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
+
+_ADVICE: Final = {
+    Kind.UNREACHABLE: "start the SPIRE agent, or correct the address of its socket",
+    Kind.ENDED: "look at the log of the SPIRE agent",
+    Kind.DENIED: "create a registration entry whose selectors match this workload",
+    Kind.FATAL: "check that the address is that of a Workload API",
+    Kind.FAILED: "look at the log of the SPIRE agent",
+}
+
+
+def retry_delay(kind: Kind, attempt: int, random: float) -> float:
+    """Give the seconds to wait before another attempt.
+
+    Args:
+        kind: How the last one ended; not FATAL.
+        attempt: How many in a row ended so, from 1.
+        random: A random number from 0 to 1, for the jitter.
+    """
+    base, cap = _DELAYS[kind]
+    delay = min(cap, base * 2.0 ** min(attempt - 1, 30))
+    return delay * (1.0 + _JITTER * (2.0 * random - 1.0))
+
+
+class Watch:
+    """Keep the state of one watch.
+
+    The shell around it reports what happens: `opened`, `delivered`, `rejected`, `failed`,
+    `ticked`, `closed`. It asks for `next_attempt` and `next_tick` when it waits, and for `status`
+    and `context` on behalf of users.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        redaction_grace: float,
+        random: Callable[[], float],
+        now: Instant,
+    ) -> None:
+        """Begin in STARTING, with an attempt due at once.
+
+        Args:
+            endpoint: The address, for messages.
+            redaction_grace: Seconds for which an identity that was taken back is still used.
+            random: Gives numbers from 0 to 1.
+            now: The moment.
+        """
+        self._endpoint = endpoint
+        self._grace = redaction_grace
+        self._random = random
+        self._state = State.STARTING
+        self._since = now.wall
+        self._context: X509Context | None = None
+        self._failure: Failure | None = None
+        self._rejection = ""
+        self._updates = 0
+        self._rejected = 0
+        self._next_attempt: float | None = now.monotonic
+        self._next_attempt_wall: datetime | None = now.wall
+        self._opened_at = now.monotonic
+        self._delivered = False
+        self._attempts = 0
+        self._last_kind: Kind | None = None
+        self._taken_back_at: float | None = None
+
+    @property
+    def state(self) -> State:
+        """The state that was last settled."""
+        return self._state
+
+    @property
+    def next_attempt(self) -> float | None:
+        """When to open the stream again, on the monotonic clock; None: not now."""
+        return self._next_attempt
+
+    @property
+    def updates(self) -> int:
+        """How many different snapshots were taken over."""
+        return self._updates
+
+    @property
+    def fatal(self) -> WorkloadApiError | None:
+        """The error after which nothing is tried any more."""
+        failure = self._failure
+        if failure is None or failure.kind is not Kind.FATAL:
+            return None
+        return WorkloadApiError(self._sentence(), code=failure.code)
+
+    def opened(self, now: Instant) -> None:
+        """Note that a stream was opened; nothing was delivered yet."""
+        if self._state is State.CLOSED:
+            return
+        self._opened_at = now.monotonic
+        self._delivered = False
+        self._next_attempt = self._next_attempt_wall = None
+
+    def delivered(self, context: X509Context, now: Instant) -> bool:
+        """Take over a snapshot.
+
+        Returns:
+            Whether it differs from the one before (R-WLAPI-32).
+        """
+        if self._state is State.CLOSED:
+            return False
+        not_after = context.default.not_after
+        if not_after <= now.wall:  # R-WLAPI-26
+            late = (now.wall - not_after).total_seconds()
+            self.rejected(
+                f"the identity {context.default.spiffe_id} expired {late:.0f} s before it came: "
+                "compare the clocks of this host and of the SPIRE server",
+                now,
+            )
+            return False
+        self._delivered = True
+        self._failure = None
+        self._rejection = ""
+        self._taken_back_at = None
+        changed = context != self._context
+        if changed:
+            self._context = context
+            self._updates += 1
+        self._enter(State.READY, now)
+        return changed
+
+    def rejected(self, text: str, now: Instant) -> None:
+        """Count a message that could not be used; what is held stays (R-WLAPI-09)."""
+        if self._state is State.CLOSED:
+            return
+        self._rejected += 1
+        self._rejection = text
+        self._settle(now)
+
+    def failed(self, failure: Failure, now: Instant) -> None:
+        """Take the end of a stream, or of the attempt to open one, and plan the next attempt."""
+        if self._state is State.CLOSED:
+            return
+        # A peer that delivers and hangs up at once, over and over, is asked less and less often;
+        # one that held the stream, and delivered, starts over (R-WLAPI-04, R-WLAPI-28).
+        lasted = self._delivered and now.monotonic - self._opened_at >= _LASTING
+        again = failure.kind is self._last_kind and not lasted
+        self._attempts = self._attempts + 1 if again else 1
+        self._last_kind = failure.kind
+        self._delivered = False
+        self._failure = failure
+        if failure.kind is Kind.FATAL:
+            self._next_attempt = self._next_attempt_wall = None
+        else:
+            delay = retry_delay(failure.kind, self._attempts, self._random())
+            self._next_attempt = now.monotonic + delay
+            self._next_attempt_wall = now.wall + timedelta(seconds=delay)
+        if failure.kind is Kind.DENIED and self._context is not None:  # R-WLAPI-24
+            self._taken_back_at = (
+                now.monotonic if self._taken_back_at is None else self._taken_back_at
+            )
+        self._settle(now)
+
+    def ticked(self, now: Instant) -> None:
+        """Let time pass: an identity may have expired, or its grace may be over."""
+        if self._state is not State.CLOSED:
+            self._settle(now)
+
+    def closed(self, now: Instant) -> None:
+        """End the watch; what was held is dropped."""
+        self._context = self._failure = None
+        self._rejection = ""
+        self._next_attempt = self._next_attempt_wall = None
+        self._enter(State.CLOSED, now)
+
+    def next_tick(self, now: Instant) -> float | None:
+        """Seconds until time alone changes the state; None if it does not."""
+        if self._context is None or self._state is State.EXPIRED:
+            return None
+        left = (self._context.default.not_after - now.wall).total_seconds()
+        if self._taken_back_at is not None:
+            left = min(left, self._taken_back_at + self._grace - now.monotonic)
+        return max(0.0, left)
+
+    def context(self, now: Instant) -> X509Context:
+        """Give the snapshot in force.
+
+        Raises:
+            SourceError: There is none; or a `WorkloadApiError` that says why. An expired one is
+                never given (R-WLAPI-26).
+        """
+        context = self._context
+        if context is not None and context.default.not_after > now.wall:
+            return context
+        self.ticked(now)
+        if self._state is State.CLOSED:
+            raise SourceClosedError("the source is closed: open a new one")
+        code = self._failure.code if self._failure else ""
+        if self._state is State.NO_IDENTITY:
+            raise NoIdentityIssuedError(self._sentence(), code=code)
+        if self._state is State.NO_AGENT:
+            raise WorkloadApiError(self._sentence(), code=code)
+        raise SourceError(self._sentence())
+
+    def status(self, now: Instant) -> SourceStatus:
+        """Give the record."""
+        self.ticked(now)
+        svid = self._context.default if self._context is not None else None
+        return SourceStatus(
+            state=self._state,
+            since=self._since,
+            cause=self._cause(),
+            advice=self._advice(),
+            next_attempt=self._next_attempt_wall,
+            spiffe_id=svid.spiffe_id if svid else None,
+            not_after=svid.not_after if svid else None,
+            updates=self._updates,
+            rejected=self._rejected,
+        )
+
+    def _settle(self, now: Instant) -> None:
+        """Find the state that the facts stand for."""
+        denied = self._failure is not None and self._failure.kind is Kind.DENIED
+        taken = self._taken_back_at
+        if taken is not None and now.monotonic - taken >= self._grace:
+            self._context = None  # the end of what was taken back
+        if self._context is not None:
+            expired = self._context.default.not_after <= now.wall
+            troubled = self._failure is not None or bool(self._rejection)
+            state = State.EXPIRED if expired else State.DEGRADED if troubled else State.READY
+        elif denied:
+            state = State.NO_IDENTITY
+        elif self._failure is not None or self._rejection:
+            state = State.NO_AGENT
+        else:
+            state = State.STARTING
+        self._enter(state, now)
+
+    def _enter(self, state: State, now: Instant) -> None:
+        if state is not self._state:
+            self._state = state
+            self._since = now.wall
+
+    def _cause(self) -> str:
+        parts = []
+        if self._state is State.EXPIRED and self._context is not None:
+            svid = self._context.default
+            parts.append(f"the identity {svid.spiffe_id} expired at {svid.not_after:%FT%TZ}")
+        if self._failure is not None and self._state is not State.READY:
+            parts.append(f"{self._endpoint}: {self._failure.text}")
+        if self._rejection and self._state is not State.READY:
+            parts.append(self._rejection)
+        return "; ".join(parts)
+
+    def _advice(self) -> str:
+        if self._state in (State.READY, State.CLOSED, State.STARTING):
+            return ""
+        if self._failure is not None:
+            return _ADVICE[self._failure.kind]
+        return "look at the log of the SPIRE agent, and at this host's clock"
+
+    def _sentence(self) -> str:
+        """Render the record as one line."""
+        what = {
+            State.STARTING: "no identity yet: the Workload API was not heard yet",
+            State.NO_AGENT: "no identity yet: the Workload API does not answer",
+            State.NO_IDENTITY: "no identity is issued to this workload",
+            State.EXPIRED: "the identity has expired and no new one came",
+        }.get(self._state, f"the source is {self._state.value}")
+        cause, advice = self._cause(), self._advice()
+        return what + (f" ({cause})" if cause else "") + (f": {advice}" if advice else "")
+
+
+def utc_instant(monotonic: float, timestamp: float) -> Instant:
+    """Make an `Instant` from the readings of both clocks, in seconds."""
+    return Instant(monotonic, datetime.fromtimestamp(timestamp, UTC))
