@@ -15,10 +15,14 @@ Names are imported on first use: `SpiffeId` alone costs no gRPC, no asyncio and 
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from serviceradar_security.config.load import load_config
+    from serviceradar_security.config.overlay import apply_overlay
+    from serviceradar_security.config.security import SecurityConfig
     from serviceradar_security.errors import (
         ConfigError,
         NoIdentityIssuedError,
@@ -47,6 +51,11 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
     from serviceradar_security.identity.svid import X509Svid
     from serviceradar_security.identity.verify import verify_x509_svid
+    from serviceradar_security.provider import SecurityProvider
+    from serviceradar_security.workload.endpoint import WorkloadEndpoint
+    from serviceradar_security.workload.source import X509Source
+    from serviceradar_security.workload.static import StaticSource
+    from serviceradar_security.workload.watch import SourceStatus
 
 __all__ = [
     "Authorizer",
@@ -56,27 +65,38 @@ __all__ = [
     "PeerError",
     "PeerNotAuthorizedError",
     "PeerVerificationError",
+    "SecurityConfig",
     "SecurityError",
+    "SecurityProvider",
     "SourceClosedError",
     "SourceError",
+    "SourceStatus",
     "SourceTimeoutError",
     "SpiffeId",
     "SpiffeIdError",
+    "StaticSource",
     "TrustBundle",
     "TrustBundleError",
     "TrustDomain",
     "WorkloadApiError",
+    "WorkloadEndpoint",
     "X509Context",
+    "X509Source",
     "X509Svid",
     "X509SvidError",
+    "apply_overlay",
     "authorize_any",
     "authorize_id",
     "authorize_member_of",
     "authorize_one_of",
+    "load_config",
     "verify_x509_svid",
 ]
 
 _ROOMS = {
+    "config.load": ("load_config",),
+    "config.overlay": ("apply_overlay",),
+    "config.security": ("SecurityConfig",),
     "errors": (
         "ConfigError",
         "NoIdentityIssuedError",
@@ -105,7 +125,16 @@ _ROOMS = {
     "identity.spiffe_id": ("SpiffeId", "TrustDomain"),
     "identity.svid": ("X509Svid",),
     "identity.verify": ("verify_x509_svid",),
+    "provider": ("SecurityProvider",),
+    "workload.endpoint": ("WorkloadEndpoint",),
+    "workload.source": ("X509Source",),
+    "workload.static": ("StaticSource",),
+    "workload.watch": ("SourceStatus",),
 }
+
+# A library adds no output of its own: the application decides what is shown.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 

@@ -13,6 +13,7 @@ except ImportError as error:
         "serviceradar_security.grpc needs grpcio: pip install 'serviceradar-security[grpc]'",
     ) from error
 
+from serviceradar_security.grpc.client import aio_channel, channel
 from serviceradar_security.grpc.interceptors import (
     aio_server_interceptors,
     peer_id,
@@ -21,7 +22,9 @@ from serviceradar_security.grpc.interceptors import (
 from serviceradar_security.grpc.server import server_credentials, server_options
 
 __all__ = [
+    "aio_channel",
     "aio_server_interceptors",
+    "channel",
     "peer_id",
     "server_credentials",
     "server_interceptors",

@@ -7,6 +7,7 @@ before them sees peers that are not verified.
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["aio_server_interceptors", "peer_id", "server_interceptors"]
 
-_KINDS: Final = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+_LOG: Final = logging.getLogger("serviceradar_security.grpc")
+_Problem = tuple[grpc.StatusCode, str]
+_BAD_REQUEST: Final = (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+_NO_REQUEST: Final = (grpc.StatusCode.UNIMPLEMENTED, "This method needs exactly one request.")
 
 
 def server_interceptors(
@@ -85,7 +89,7 @@ grpc.ServicerContext.register(_VerifiedContext)
 grpc.aio.ServicerContext.register(_VerifiedContext)
 
 
-def _status(error: SecurityError) -> tuple[grpc.StatusCode, str]:
+def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
     """Tell the peer about itself, and nothing of whom we expected."""
     if isinstance(error, PeerNotAuthorizedError):
         text = f"{error.spiffe_id} is not authorized to call this service"
@@ -107,8 +111,7 @@ class _Interceptor(grpc.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any]:
         # Strangers do not learn which methods there are: they are judged before the answer.
         handler = continuation(handler_call_details) or _unknown(_unimplemented)
-        kind, behavior = _behavior(handler)
-        return _rebuilt(handler, kind, _guard(self._judge, kind, behavior))
+        return _rebuilt(handler, _guard(self._judge, handler, _behavior(handler)))
 
 
 class _AioInterceptor(grpc.aio.ServerInterceptor):
@@ -124,86 +127,125 @@ class _AioInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
         handler = await continuation(handler_call_details) or _unknown(_unimplemented_aio)
-        kind, behavior = _behavior(handler)
-        if inspect.isasyncgenfunction(behavior):
-            guarded = _guard_generator(self._judge, behavior)
-        elif inspect.iscoroutinefunction(behavior):
-            guarded = _guard_coroutine(self._judge, behavior)
-        else:  # gRPC runs it in a thread, with the context of the sync API
-            guarded = _guard(self._judge, kind, behavior)
-        return _rebuilt(handler, kind, guarded)
+        behavior = _behavior(handler)
+        is_async = inspect.isasyncgenfunction(behavior) or inspect.iscoroutinefunction(behavior)
+        # gRPC runs others in a thread, with the context of the sync API.
+        guard = _guard_aio if is_async else _guard
+        return _rebuilt(handler, guard(self._judge, handler, behavior))
 
 
-def _guard(judge: Judge, kind: str, behavior: Callable[..., Any]) -> Callable[..., Any]:
-    def verified(context: grpc.ServicerContext) -> _VerifiedContext:
+def _guard(
+    judge: Judge,
+    handler: grpc.RpcMethodHandler[Any, Any],
+    behavior: Callable[..., Any],
+) -> Callable[..., Any]:
+    def arguments(
+        requests: Iterator[Any],
+        context: grpc.ServicerContext,
+    ) -> tuple[Any, _VerifiedContext]:
         try:
             peer = judge.judge(context.auth_context(), context.peer())
-        except SecurityError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not verified
             context.abort(*_status(error))
-        return _VerifiedContext(context, peer)
+        if handler.request_streaming:
+            return requests, _VerifiedContext(context, peer)
+        for data in requests:
+            request, problem = _read(handler, data)
+            break
+        else:
+            request, problem = None, _NO_REQUEST
+        if problem:
+            context.abort(*problem)
+        return request, _VerifiedContext(context, peer)
 
-    def one(request: Any, context: grpc.ServicerContext) -> Any:
-        return behavior(request, verified(context))
+    def one(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        return behavior(*arguments(requests, context))
 
-    def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        yield from behavior(request, verified(context))
+    def many(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        yield from behavior(*arguments(requests, context))
 
-    return many if kind.endswith("_stream") else one
+    return many if handler.response_streaming else one
 
 
-async def _verified(
+def _guard_aio(
     judge: Judge,
-    context: grpc.aio.ServicerContext[Any, Any],
-) -> _VerifiedContext:
-    try:
-        peer = judge.judge(context.auth_context(), context.peer())
-    except SecurityError as error:
-        await context.abort(*_status(error))
-    return _VerifiedContext(context, peer)
+    handler: grpc.RpcMethodHandler[Any, Any],
+    behavior: Callable[..., Any],
+) -> Callable[..., Any]:
+    async def arguments(
+        requests: AsyncIterator[Any],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> tuple[Any, _VerifiedContext]:
+        try:
+            peer = judge.judge(context.auth_context(), context.peer())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not verified
+            await context.abort(*_status(error))
+        if handler.request_streaming:
+            return requests, _VerifiedContext(context, peer)
+        data = await context.read()
+        request, problem = (None, _NO_REQUEST) if data is grpc.aio.EOF else _read(handler, data)
+        if problem:
+            await context.abort(*problem)
+        return request, _VerifiedContext(context, peer)
 
+    async def one(
+        requests: AsyncIterator[Any],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> Any:
+        return await behavior(*await arguments(requests, context))
 
-def _guard_coroutine(judge: Judge, behavior: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        return await behavior(request, await _verified(judge, context))
-
-    return call
-
-
-def _guard_generator(judge: Judge, behavior: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(
-        request: Any,
+    async def many(
+        requests: AsyncIterator[Any],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[Any]:
-        async for response in behavior(request, await _verified(judge, context)):
+        async for response in behavior(*await arguments(requests, context)):
             yield response
 
-    return call
+    return many if inspect.isasyncgenfunction(behavior) else one
+
+
+def _read(handler: grpc.RpcMethodHandler[Any, Any], data: bytes) -> tuple[Any, _Problem | None]:
+    """Read the one request of a unary call, which gRPC would do before the verdict."""
+    try:
+        return (handler.request_deserializer(data) if handler.request_deserializer else data), None
+    except Exception as error:  # noqa: BLE001 - as gRPC does: the fault is the caller's
+        _LOG.warning("a request cannot be read: %s", type(error).__name__)
+        return None, _BAD_REQUEST
 
 
 def _unknown(behavior: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
     return grpc.stream_stream_rpc_method_handler(behavior)
 
 
-def _behavior(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[str, Callable[..., Any]]:
-    for kind in _KINDS:
-        behavior = getattr(handler, kind)
-        if behavior is not None:
-            return kind, behavior
-    raise SecurityError("a gRPC handler without a function cannot be guarded")
+def _behavior(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+    """Give the function that gRPC would call."""
+    kinds = ("unary", "stream")
+    name = f"{kinds[handler.request_streaming]}_{kinds[handler.response_streaming]}"
+    behavior: Callable[..., Any] | None = getattr(handler, name)
+    if behavior is None:
+        raise SecurityError(f"a gRPC handler without its function {name!r} cannot be guarded")
+    return behavior
 
 
 def _rebuilt(
     handler: grpc.RpcMethodHandler[Any, Any],
-    kind: str,
     behavior: Callable[..., Any],
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    make = getattr(grpc, f"{kind}_rpc_method_handler")
-    rebuilt: grpc.RpcMethodHandler[Any, Any] = make(
+    """Make a handler that takes a stream, whatever it was before.
+
+    Of a unary call gRPC would wait for the request and read it before anybody is judged: refused
+    peers could feed the application's parser, and tell by the answers which methods there are.
+    """
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.response_streaming
+        else grpc.stream_unary_rpc_method_handler
+    )
+    return make(
         behavior,
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=handler.request_deserializer if handler.request_streaming else None,
         response_serializer=handler.response_serializer,
     )
-    return rebuilt
 
 
 def _unimplemented(_requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Final
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from serviceradar_security.errors import SecurityError
+from serviceradar_security.errors import SecurityError, SourceError, X509SvidError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509Context, X509ContextSource
 
@@ -40,13 +42,13 @@ def server_credentials(
     interceptors of `server_interceptors` as well, which verify and authorize the peer.
 
     While the source has no valid identity every handshake fails, and none is served with an old
-    one.
+    one. So it is with an Ed25519 key, which gRPC core cannot use.
 
     Args:
         source: Gives our identity and the bundles.
         authorizer: Bounds the trust domains whose clients may connect.
     """
-    fetch = _Fetcher(source, authorizer)
+    fetch = _Fetcher(source, authorizer, now=lambda: datetime.now(UTC))
     return grpc.dynamic_ssl_server_credentials(
         fetch(),
         fetch,
@@ -87,9 +89,16 @@ class _Fetcher:
     several ports, and each port keeps what it was given last.
     """
 
-    def __init__(self, source: X509ContextSource, authorizer: Authorizer) -> None:
+    def __init__(
+        self,
+        source: X509ContextSource,
+        authorizer: Authorizer,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
         self._source = source
         self._authorizer = authorizer
+        self._now = now
         self._lock = threading.Lock()
         self._context: X509Context | None = None
         self._made: grpc.ServerCertificateConfiguration | None = None
@@ -110,6 +119,9 @@ class _Fetcher:
         return _dead_end()
 
     def _configuration(self, context: X509Context) -> grpc.ServerCertificateConfiguration:
+        svid = context.default
+        if svid.not_after <= self._now():  # a source need not look at the clock
+            raise SourceError(f"the identity {svid.spiffe_id} expired at {svid.not_after:%FT%TZ}")
         with self._lock:
             if self._made is None or self._context is not context:
                 self._made = _build(context, self._authorizer)
@@ -125,7 +137,13 @@ def _build(context: X509Context, authorizer: Authorizer) -> grpc.ServerCertifica
         for trust_domain, bundle in context.bundles.items()
         if accepted is None or trust_domain in accepted
     )
-    chain, key = context.default.to_pem()
+    svid = context.default
+    if isinstance(svid.private_key, ed25519.Ed25519PrivateKey):  # R-X509-30
+        raise X509SvidError(
+            f"gRPC core has no Ed25519, which is the key of {svid.spiffe_id}: have it issued with "
+            "an ECDSA P-256 or RSA key",
+        )
+    chain, key = svid.to_pem()
     return grpc.ssl_server_certificate_configuration(
         [(key, chain)],
         root_certificates=roots or _dead_material()[1],

@@ -7,20 +7,29 @@ the bundle of the peer's own trust domain (R-TLS-06).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from serviceradar_security.errors import PeerError, PeerVerificationError, SecurityError
+from serviceradar_security.errors import (
+    PeerError,
+    PeerNotAuthorizedError,
+    PeerVerificationError,
+    SecurityError,
+    SourceError,
+)
+from serviceradar_security.identity.certificate import CertificateError, load_pem
 from serviceradar_security.identity.verify import verify_x509_svid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from cryptography import x509
 
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509Context, X509ContextSource
@@ -36,11 +45,12 @@ _MAX_PEM_BYTES: Final = 1024 * 1024
 _MAX_VERDICTS: Final = 1024
 # Validity of intermediates and authorities is looked at again after this long at the latest.
 _VERDICT_LIFE: Final = timedelta(seconds=60)
+# A refusal may pass without a new snapshot: a certificate becomes valid, an authorizer recovers.
+_REFUSAL_LIFE: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    context: X509Context
     until: datetime
     spiffe_id: SpiffeId | None
     refusal: PeerError | None
@@ -72,7 +82,7 @@ class Judge:
         self._authorizer = authorizer
         self._purpose = purpose
         self._now = now
-        self._verdicts: dict[tuple[bytes, bytes], _Verdict] = {}
+        self._found: tuple[X509Context | None, dict[bytes, _Verdict]] = (None, {})
         self._lock = threading.Lock()
 
     def judge(self, auth_context: Mapping[str, Any], peer: str) -> SpiffeId:
@@ -86,36 +96,46 @@ class Judge:
             PeerError: The peer is refused.
             SecurityError: There is no material to judge by; the peer is refused as well.
         """
-        context = self._source.current()
-        key = (_only(auth_context, _LEAF), _only(auth_context, _CHAIN))
+        context = self._current()
+        leaf, chain = _only(auth_context, _LEAF), _only(auth_context, _CHAIN)
+        # A digest: a peer may append what it likes to its chain, and must not fill our memory.
+        key = hashlib.sha256(b"%d %b %b" % (len(leaf), leaf, chain)).digest()
         at = self._now()
-        verdict = self._verdicts.get(key)
-        if verdict is None or verdict.context is not context or verdict.until <= at:
-            verdict = self._decide(key, context, at, peer)
-            self._remember(key, verdict)
+        verdicts = self._verdicts_of(context)
+        verdict = verdicts.get(key)
+        if verdict is None or verdict.until <= at:
+            verdict = self._decide((leaf, chain), context, at, peer)
+            self._remember(verdicts, key, verdict)
         if verdict.spiffe_id is None:
-            # A fresh error each time: a traceback must not grow on a shared one.
+            # A fresh error each time: a traceback must not grow on a shared one, nor the frames
+            # and certificates that hang on it be kept.
             raise _copy(verdict.refusal)
         return verdict.spiffe_id
 
+    def _current(self) -> X509Context:
+        try:
+            return self._source.current()
+        except SecurityError:
+            raise
+        except Exception as error:
+            raise SourceError(f"the source failed with {type(error).__name__}") from error
+
     def _decide(
         self,
-        key: tuple[bytes, bytes],
+        shown: tuple[bytes, bytes],
         context: X509Context,
         at: datetime,
         peer: str,
     ) -> _Verdict:
-        until = at + _VERDICT_LIFE
         try:
-            leaf, chain = _read_chain(*key)
-            until = min(until, leaf.not_valid_after_utc)
+            leaf, chain = _read_chain(*shown)
             spiffe_id = verify_x509_svid(chain, context.bundles, at=at, purpose=self._purpose)
             self._authorize(spiffe_id)
         except PeerError as error:
             _LOG.warning("refused the peer %s: %s", peer, error)
-            return _Verdict(context, max(until, at + _VERDICT_LIFE / 10), None, error)
+            return _Verdict(at + _REFUSAL_LIFE, None, _copy(error))
         _LOG.debug("accepted the peer %s as %s", peer, spiffe_id)
-        return _Verdict(context, until, spiffe_id, None)
+        return _Verdict(min(at + _VERDICT_LIFE, leaf.not_valid_after_utc), spiffe_id, None)
 
     def _authorize(self, spiffe_id: SpiffeId) -> None:
         """R-X509-24: whatever an authorizer raises refuses the peer."""
@@ -124,17 +144,25 @@ class Judge:
         except PeerError:
             raise
         except Exception as error:
-            raise PeerVerificationError(
+            raise PeerNotAuthorizedError(
                 f"the authorizer failed with {type(error).__name__} on {spiffe_id}: refused",
                 spiffe_id=spiffe_id,
             ) from error
 
-    def _remember(self, key: tuple[bytes, bytes], verdict: _Verdict) -> None:
+    def _verdicts_of(self, context: X509Context) -> dict[bytes, _Verdict]:
+        """Forget an older snapshot with all its verdicts: it holds keys that were replaced."""
+        held, verdicts = self._found
+        if held is not context:
+            verdicts = {}
+            self._found = (context, verdicts)
+        return verdicts
+
+    def _remember(self, verdicts: dict[bytes, _Verdict], key: bytes, verdict: _Verdict) -> None:
         with self._lock:
-            self._verdicts.pop(key, None)
-            while len(self._verdicts) >= _MAX_VERDICTS:
-                del self._verdicts[next(iter(self._verdicts))]
-            self._verdicts[key] = verdict
+            verdicts.pop(key, None)
+            while len(verdicts) >= _MAX_VERDICTS:
+                del verdicts[next(iter(verdicts))]
+            verdicts[key] = verdict
 
 
 def _only(auth_context: Mapping[str, Any], name: str) -> bytes:
@@ -156,9 +184,9 @@ def _read_chain(leaf_pem: bytes, chain_pem: bytes) -> tuple[x509.Certificate, li
             reason="limit",
         )
     try:
-        leaf = x509.load_pem_x509_certificate(leaf_pem)
-        rest = x509.load_pem_x509_certificates(chain_pem) if chain_pem else []
-    except ValueError as error:
+        leaf = load_pem(leaf_pem)[0]
+        rest = load_pem(chain_pem) if chain_pem else []
+    except CertificateError as error:
         raise PeerVerificationError(
             "the peer's certificates cannot be read",
             reason="malformed",
@@ -167,7 +195,7 @@ def _read_chain(leaf_pem: bytes, chain_pem: bytes) -> tuple[x509.Certificate, li
     return leaf, [each.public_bytes(Encoding.DER) for each in (leaf, *others)]
 
 
-def _copy(refusal: PeerError | None) -> SecurityError:
+def _copy(refusal: PeerError | None) -> PeerError:
     if isinstance(refusal, PeerVerificationError):
         return PeerVerificationError(
             str(refusal),
@@ -176,4 +204,5 @@ def _copy(refusal: PeerError | None) -> SecurityError:
         )
     if refusal is None:
         return PeerVerificationError("the peer is refused")
-    return type(refusal)(str(refusal), spiffe_id=refusal.spiffe_id)
+    # Of a kind of its own, as an authorizer may raise, only the words are kept.
+    return PeerNotAuthorizedError(str(refusal), spiffe_id=refusal.spiffe_id)

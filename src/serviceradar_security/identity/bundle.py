@@ -6,8 +6,8 @@ Standard: SPIFFE Trust Domain and Bundle section 4, X509-SVID section 6.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import logging
 from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 from cryptography import x509
@@ -15,16 +15,25 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
 from serviceradar_security.errors import TrustBundleError
+from serviceradar_security.identity.certificate import (
+    CertificateError,
+    load_der,
+    load_pem,
+    read_extensions,
+)
 from serviceradar_security.identity.der import DerError, split_sequences
 from serviceradar_security.identity.spiffe_id import TrustDomain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_BUNDLE_BYTES", "MAX_CERTIFICATE_BYTES", "TrustBundle"]
+__all__ = ["MAX_AUTHORITIES", "MAX_BUNDLE_BYTES", "MAX_CERTIFICATE_BYTES", "TrustBundle"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.identity")
 
 MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
+MAX_AUTHORITIES: Final = 20_000
 _PEM_BEGIN: Final = b"-----BEGIN "
 
 
@@ -59,7 +68,7 @@ class TrustBundle:
         """
         _check_arguments(trust_domain, der)
         try:
-            parts = split_sequences(der)
+            parts = split_sequences(der, limit=MAX_AUTHORITIES)
         except DerError as error:
             raise TrustBundleError(
                 f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
@@ -85,10 +94,10 @@ class TrustBundle:
                 raise TrustBundleError(f"the PEM bundle of {trust_domain} has no certificate in it")
             return _bundle(trust_domain, ())
         try:
-            certificates = x509.load_pem_x509_certificates(data)
-        except ValueError as error:
+            certificates = load_pem(data)
+        except CertificateError as error:
             raise TrustBundleError(
-                f"the PEM bundle of {trust_domain} has a certificate that cannot be read",
+                f"the PEM bundle of {trust_domain} has a certificate that cannot be read: {error}",
             ) from error
         return _bundle(trust_domain, certificates)
 
@@ -104,7 +113,7 @@ class TrustBundle:
         """
         _check_arguments(trust_domain, document)
         try:
-            parsed = json.loads(document.decode())
+            parsed = json.loads(document.decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise TrustBundleError(
                 f"the bundle document of {trust_domain} is not JSON in UTF-8",
@@ -115,7 +124,7 @@ class TrustBundle:
                 f"the bundle document of {trust_domain} has no array 'keys' "
                 "(Trust Domain and Bundle section 4.1.3)",
             )
-        found = (_jwk_authority(entry) for entry in keys)
+        found = (_jwk_authority(trust_domain, entry) for entry in keys)
         return _bundle(trust_domain, (each for each in found if each is not None))
 
     @property
@@ -178,6 +187,13 @@ class TrustBundle:
 
 def _bundle(trust_domain: TrustDomain, certificates: Iterable[x509.Certificate]) -> TrustBundle:
     by_der = {each.public_bytes(Encoding.DER): each for each in certificates}  # R-BUNDLE-08
+    if len(by_der) > MAX_AUTHORITIES:
+        raise TrustBundleError(
+            f"the bundle of {trust_domain} has {len(by_der)} authorities: at most "
+            f"{MAX_AUTHORITIES}",
+        )
+    for der in by_der:
+        _check_size(trust_domain, der)
     made = object.__new__(TrustBundle)
     object.__setattr__(made, "_trust_domain", trust_domain)
     object.__setattr__(made, "_der", tuple(by_der))
@@ -199,21 +215,29 @@ def _check_arguments(trust_domain: object, data: object) -> None:
         )
 
 
-def _certificate(trust_domain: TrustDomain, der: bytes) -> x509.Certificate:
+def _check_size(trust_domain: TrustDomain, der: bytes) -> None:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise TrustBundleError(
             f"the bundle of {trust_domain} has a certificate of {len(der)} bytes: at most "
             f"{MAX_CERTIFICATE_BYTES}",
         )
+
+
+def _certificate(trust_domain: TrustDomain, der: bytes) -> x509.Certificate:
+    _check_size(trust_domain, der)
     try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+        return load_der(der)
+    except CertificateError as error:
         raise TrustBundleError(
             f"the bundle of {trust_domain} has an element that is not a certificate",
         ) from error
 
 
-def _jwk_authority(entry: object) -> x509.Certificate | None:
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _jwk_authority(trust_domain: TrustDomain, entry: object) -> x509.Certificate | None:
     """Read one JWK, or give None for what this library does not use."""
     if not isinstance(entry, dict) or entry.get("use") != "x509-svid":  # R-BUNDLE-04, -08
         return None
@@ -222,10 +246,21 @@ def _jwk_authority(entry: object) -> x509.Certificate | None:
     chain = entry.get("x5c")
     if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):  # R-BUNDLE-05
         return None
+    certificate = _ca_certificate(chain[0])  # R-BUNDLE-06: the others are not even parsed
+    if certificate is None:
+        _LOG.warning(  # R-BUNDLE-07
+            "an entry of the bundle document of %s is left out: its first x5c value is not the "
+            "base64 of a CA certificate",
+            trust_domain,
+        )
+    return certificate
+
+
+def _ca_certificate(text: str) -> x509.Certificate | None:
     try:
-        # R-BUNDLE-06: only the first value counts, the others are not even parsed.
-        certificate = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (binascii.Error, ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
-        return None  # R-BUNDLE-07
-    return certificate if constraints.value.ca else None
+        der = base64.b64decode(text, validate=True)
+        certificate = load_der(der)
+        constraints = read_extensions(certificate).get_extension_for_class(x509.BasicConstraints)
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    return certificate if constraints.value.ca and len(der) <= MAX_CERTIFICATE_BYTES else None

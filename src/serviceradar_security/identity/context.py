@@ -108,6 +108,15 @@ class X509Context:
         domains = ", ".join(sorted(each.name for each in self._bundles))
         return f"X509Context({list(self._svids)!r}, bundles of [{domains}])"
 
+    def __copy__(self) -> X509Context:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> X509Context:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an X509Context is not pickled, since keys would be in the pickle")
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an X509Context does not change: {name!r} cannot be set")
 

@@ -20,15 +20,22 @@ class DerError(ValueError):
     """Bytes that are not a row of DER sequences; callers put it into an error of the family."""
 
 
-def split_sequences(data: bytes) -> tuple[bytes, ...]:
+def split_sequences(data: bytes, *, limit: int) -> tuple[bytes, ...]:
     """Split a row of DER SEQUENCEs at their lengths.
 
+    Args:
+        data: The row.
+        limit: How many there may be; a row of two-byte elements must not fill the memory.
+
     Raises:
-        DerError: Something other than a SEQUENCE, a length that is not DER, or surplus bytes.
+        DerError: Something other than a SEQUENCE, a length that is not DER, surplus bytes, or
+            more elements than the limit.
     """
     parts: list[bytes] = []
     start, end = 0, len(data)
     while start < end:
+        if len(parts) == limit:
+            raise DerError(f"more than {limit} elements")
         stop = start + _sequence_size(data, start)
         if stop > end:
             raise DerError(
@@ -46,7 +53,7 @@ def is_pkcs8(data: bytes) -> bool:
     in the first two elements (R-X509-27).
     """
     try:
-        if len(split_sequences(data)) != 1:
+        if len(split_sequences(data, limit=1)) != 1:
             return False
     except DerError:
         return False

@@ -9,9 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from serviceradar_security.errors import PeerVerificationError, SpiffeIdError
+from serviceradar_security.identity.certificate import (
+    CertificateError,
+    has_common_name,
+    read_extensions,
+)
 from serviceradar_security.identity.spiffe_id import MAX_SPIFFE_ID_BYTES, SpiffeId
 
 if TYPE_CHECKING:
@@ -35,10 +40,10 @@ def check_leaf(certificate: x509.Certificate) -> SpiffeId:
         PeerVerificationError: With the rule that is broken in `reason`.
     """
     try:
-        extensions = certificate.extensions  # raises on malformed and repeated ones (R-X509-11)
-    except (ValueError, x509.DuplicateExtension) as error:
+        extensions = read_extensions(certificate)  # R-X509-11
+    except CertificateError as error:
         raise PeerVerificationError(
-            "the certificate has extensions that cannot be read, or one of them twice",
+            f"the certificate has {error}",
             reason="malformed",
         ) from error
     spiffe_id = _read_spiffe_id(certificate, extensions)
@@ -70,10 +75,9 @@ def _read_spiffe_id(certificate: x509.Certificate, extensions: x509.Extensions) 
     except x509.ExtensionNotFound:
         uris = []
     if not uris:
-        has_cn = bool(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
         raise PeerVerificationError(
             "the certificate has no SPIFFE ID: it needs one as its URI subject alternative name"
-            + (", and its CN is never an identity" if has_cn else "")
+            + (", and its CN is never an identity" if has_common_name(certificate) else "")
             + " (X509-SVID section 2)",
             reason="no_spiffe_id",
         )

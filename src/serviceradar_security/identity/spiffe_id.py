@@ -60,8 +60,7 @@ class TrustDomain:
         """
         if isinstance(text, str) and text.startswith(_SCHEME):
             return SpiffeId.parse(text).trust_domain  # R-TD-03: the whole ID is validated
-        _check_trust_domain(text, text)
-        return _trust_domain(text)
+        return _trust_domain(_check_trust_domain(text, text))
 
     @property
     def name(self) -> str:
@@ -148,13 +147,7 @@ class SpiffeId:
                 f"trust domain {_shown(trust_domain)} is not a TrustDomain: "
                 "use TrustDomain.parse(text)",
             )
-        for segment in segments:
-            if not isinstance(segment, str) or not _SEGMENT.fullmatch(segment) or segment in _DOTS:
-                raise SpiffeIdError(
-                    f"path segment {_shown(segment)} is not allowed: one or more of "
-                    "a-z A-Z 0-9 . - _, and not '.' or '..' (SPIFFE-ID section 2.2)",
-                )
-        path = "".join(f"/{segment}" for segment in segments)
+        path = "".join(f"/{_checked_segment(segment)}" for segment in segments)
         size = len(_SCHEME) + len(trust_domain.name) + len(path)
         if size > MAX_SPIFFE_ID_BYTES:
             raise SpiffeIdError(
@@ -226,7 +219,19 @@ def _spiffe_id(trust_domain: TrustDomain, path: str) -> SpiffeId:
     return made
 
 
-def _check_trust_domain(name: object, text: object) -> None:
+# A checked text is taken from the match: what a subclass of `str` says of itself when it is
+# formatted (an enum, for one) was not checked.
+def _checked_segment(segment: object) -> str:
+    match = _SEGMENT.fullmatch(segment) if isinstance(segment, str) else None
+    if match is None or match[0] in _DOTS:
+        raise SpiffeIdError(
+            f"path segment {_shown(segment)} is not allowed: one or more of "
+            "a-z A-Z 0-9 . - _, and not '.' or '..' (SPIFFE-ID section 2.2)",
+        )
+    return match[0]
+
+
+def _check_trust_domain(name: object, text: object) -> str:
     if not isinstance(name, str):
         raise SpiffeIdError(f"a trust domain is text, not {type(name).__name__}")
     if not name:
@@ -238,11 +243,13 @@ def _check_trust_domain(name: object, text: object) -> None:
             f"the trust domain of {_shown(text)} has {len(name)} characters: at most "
             f"{MAX_TRUST_DOMAIN_BYTES} (SPIFFE-ID section 2.3)",
         )
-    if not _TRUST_DOMAIN.fullmatch(name):
+    match = _TRUST_DOMAIN.fullmatch(name)
+    if match is None:
         raise SpiffeIdError(
             f"trust domain {_shown(name)} has a character that is not allowed: only "
             "a-z 0-9 . - _, in lower case, without user, port or escapes (SPIFFE-ID section 2.1)",
         )
+    return match[0]
 
 
 def _check_dots(text: str, path: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -21,6 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from serviceradar_security.errors import PeerVerificationError, X509SvidError
 from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES
+from serviceradar_security.identity.certificate import (
+    CertificateError,
+    load_der,
+    load_pem,
+    read_extensions,
+)
 from serviceradar_security.identity.der import DerError, is_pkcs8, split_sequences
 from serviceradar_security.identity.leaf import check_leaf
 from serviceradar_security.identity.verify import MAX_CHAIN_LENGTH
@@ -72,8 +77,10 @@ class X509Svid:
             X509SvidError: Chain or key cannot be read, the leaf breaks a leaf rule, an
                 intermediate is none, or the key does not fit the leaf (R-X509-28 to -30).
         """
+        _check_bytes("certificate chain", chain_der)
+        _check_bytes("private key", key_der)
         try:
-            parts = split_sequences(chain_der)
+            parts = split_sequences(chain_der, limit=MAX_CHAIN_LENGTH)  # R-X509-25
         except DerError as error:
             raise X509SvidError(
                 f"the certificate chain is not a row of DER certificates: {error}",
@@ -92,12 +99,15 @@ class X509Svid:
         Raises:
             X509SvidError: As for `parse`.
         """
-        chain_pem = chain.encode() if isinstance(chain, str) else chain
-        key_pem = key.encode() if isinstance(key, str) else key
+        # An encoding error would carry the text, and so the key.
+        chain_pem = chain.encode(errors="replace") if isinstance(chain, str) else chain
+        key_pem = key.encode(errors="replace") if isinstance(key, str) else key
+        _check_bytes("certificate chain", chain_pem)
+        _check_bytes("private key", key_pem)
         try:
-            certificates = x509.load_pem_x509_certificates(chain_pem)
-        except ValueError as error:
-            raise X509SvidError("the PEM chain has no certificate that can be read") from error
+            certificates = load_pem(chain_pem)
+        except CertificateError as error:
+            raise X509SvidError(f"the certificate chain cannot be read: {error}") from error
         parts = tuple(each.public_bytes(Encoding.DER) for each in certificates)
         return _svid(parts, _load_key(key_pem, pem=True), hint)
 
@@ -218,15 +228,20 @@ def _load_chain(parts: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
                 f"{MAX_CERTIFICATE_BYTES}",
             )
     try:
-        return tuple(x509.load_der_x509_certificate(part) for part in parts)
-    except ValueError as error:
+        return tuple(load_der(part) for part in parts)
+    except CertificateError as error:
         raise X509SvidError("the chain has an element that is not a certificate") from error
+
+
+def _check_bytes(what: str, data: object) -> None:
+    if not isinstance(data, bytes):
+        raise X509SvidError(f"the {what} is given as bytes, not {type(data).__name__}")
 
 
 def _load_key(data: bytes, *, pem: bool) -> PrivateKey:
     try:
         loaded = (load_pem_private_key if pem else load_der_private_key)(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except Exception:  # noqa: BLE001 - whatever the parser raises, the key is unusable
         # The cause is dropped on purpose: parsers may quote what they read.
         raise X509SvidError(
             "the private key cannot be read: it must be one unencrypted PKCS#8 key",
@@ -248,7 +263,7 @@ def _check_possession(key: PrivateKey, leaf: x509.Certificate, spiffe_id: Spiffe
     ours = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     try:
         theirs = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except Exception as error:
         raise X509SvidError(f"{_NOT_FITTING} {spiffe_id}: its public key is unreadable") from error
     if ours != theirs:
         raise X509SvidError(f"{_NOT_FITTING} {spiffe_id}")
@@ -257,10 +272,10 @@ def _check_possession(key: PrivateKey, leaf: x509.Certificate, spiffe_id: Spiffe
 def _check_intermediate(number: int, certificate: x509.Certificate) -> None:
     """R-X509-12: an intermediate is a CA that may sign."""
     try:
-        extensions = certificate.extensions
+        extensions = read_extensions(certificate)
         is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         signs = extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (CertificateError, x509.ExtensionNotFound) as error:
         raise X509SvidError(
             f"certificate {number} of the chain is no usable intermediate: it needs cA and "
             "keyCertSign (X509-SVID section 4)",

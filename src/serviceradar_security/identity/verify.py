@@ -7,6 +7,7 @@ closed here.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -20,6 +21,7 @@ from cryptography.x509.verification import (
 
 from serviceradar_security.errors import PeerVerificationError
 from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
+from serviceradar_security.identity.certificate import CertificateError, load_der
 from serviceradar_security.identity.leaf import Purpose, check_leaf, check_purpose
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
 
     from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
-__all__ = ["MAX_CHAIN_LENGTH", "verify_x509_svid"]
+__all__ = ["MAX_CHAIN_LENGTH", "MAX_PATHS", "verify_x509_svid"]
 
 MAX_CHAIN_LENGTH: Final = 16
+MAX_PATHS: Final = 100
 _SHOWN_DOMAINS: Final = 5
 
 
@@ -91,8 +94,8 @@ def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
                 reason="limit",
             )
         try:
-            parsed.append(x509.load_der_x509_certificate(der))
-        except ValueError as error:
+            parsed.append(load_der(der))
+        except CertificateError as error:
             raise PeerVerificationError(
                 f"certificate {number} of the peer cannot be read",
                 reason="malformed",
@@ -188,7 +191,9 @@ def _validate_path(
         .build_client_verifier()
     )
     try:
-        verifier.verify(leaf, intermediates)
+        useful = _useful_intermediates(intermediates, bundle)
+        _check_paths(leaf, useful, spiffe_id)
+        path = verifier.verify(leaf, useful).chain
     except VerificationError as error:
         count = len(bundle.authorities)
         raise PeerVerificationError(
@@ -198,3 +203,59 @@ def _validate_path(
             reason="untrusted_chain",
             spiffe_id=spiffe_id,
         ) from error
+    except PeerVerificationError:
+        raise
+    except Exception as error:  # the validator reads names lazily, and fails in its own ways
+        raise PeerVerificationError(
+            f"the certificate of {spiffe_id} or one presented with it has parts that cannot be "
+            "read",
+            reason="malformed",
+            spiffe_id=spiffe_id,
+        ) from error
+    if len(path) == 1:  # R-X509-23: an anchor has cA, which the leaf rules forbid
+        raise PeerVerificationError(
+            f"the certificate of {spiffe_id} is itself listed among the authorities of "
+            f"{bundle.trust_domain}: a workload's certificate is no authority",
+            reason="untrusted_chain",
+            spiffe_id=spiffe_id,
+        )
+
+
+def _useful_intermediates(
+    intermediates: list[x509.Certificate],
+    bundle: TrustBundle,
+) -> list[x509.Certificate]:
+    """Leave out repeated certificates and authorities sent along: the validator has them."""
+    return [each for each in dict.fromkeys(intermediates) if each not in bundle.authorities]
+
+
+def _check_paths(
+    leaf: x509.Certificate,
+    intermediates: list[x509.Certificate],
+    spiffe_id: SpiffeId,
+) -> None:
+    """Bound the search for a path before its first signature (R-X509-25).
+
+    Look-alikes that sign each other join in exponentially many ways, and before version 49
+    `cryptography` tries them all. Names alone say how many ways there are.
+    """
+    if len(intermediates) < 2:  # noqa: PLR2004 - one certificate joins in one way
+        return
+    links = [(each.subject, each.issuer) for each in intermediates]
+    ways = Counter((leaf.issuer,))
+    paths = 0
+    for _ in range(MAX_CHAIN_LENGTH):
+        longer: Counter[x509.Name] = Counter()
+        for subject, issuer in links:
+            longer[issuer] += ways[subject]
+        paths += longer.total()
+        if paths > MAX_PATHS:
+            raise PeerVerificationError(
+                f"the {len(intermediates)} intermediates of {spiffe_id} can be joined in more "
+                f"than {MAX_PATHS} ways: send only those that lead to an authority",
+                reason="limit",
+                spiffe_id=spiffe_id,
+            )
+        if not longer.total():
+            return
+        ways = longer

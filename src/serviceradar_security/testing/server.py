@@ -74,16 +74,22 @@ class ServerConnection(asyncio.Protocol):
         except h2.exceptions.ProtocolError:
             self.abort()
             return
+        if any(isinstance(event, h2.events.ConnectionTerminated) for event in events):
+            self.abort()  # nothing can be sent after it
+            return
+        # A call that was cancelled in the same breath is over before it is answered.
+        gone = {event.stream_id for event in events if isinstance(event, h2.events.StreamReset)}
         for event in events:
             match event:
-                case h2.events.RequestReceived(stream_id=int(stream), headers=headers):
-                    self._request(stream, {str(k): str(v) for k, v in headers or ()})
-                case h2.events.WindowUpdated():
-                    self._pump()
                 case h2.events.StreamReset(stream_id=int(stream)):
                     self._streams.pop(stream, None)
+                case h2.events.RequestReceived(stream_id=stream) if stream in gone:
+                    pass
+                case h2.events.RequestReceived(stream_id=int(stream), headers=headers):
+                    self._request(stream, [(str(k), str(v)) for k, v in headers or ()])
                 case _:
                     pass
+        self._pump()
         self._flush()
 
     def answer(self, answer: Answer) -> None:
@@ -107,11 +113,12 @@ class ServerConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _request(self, stream: int, headers: dict[str, str]) -> None:
+    def _request(self, stream: int, headers: list[tuple[str, str]]) -> None:
         self._streams[stream] = bytearray()
-        if headers.get("workload.spiffe.io") != "true":  # as SPIRE answers
+        # As SPIRE answers: the header must be there exactly once (R-WLAPI-01).
+        if [value for name, value in headers if name == "workload.spiffe.io"] != ["true"]:
             self._finish(stream, "INVALID_ARGUMENT", "security header missing from request")
-        elif headers.get(":path") != _METHOD:
+        elif (":path", _METHOD) not in headers:
             self._finish(stream, "UNIMPLEMENTED", "this fake serves FetchX509SVID only")
         else:
             self._answer(stream, self._called())

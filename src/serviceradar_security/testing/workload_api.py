@@ -17,6 +17,7 @@ from serviceradar_security.errors import ConfigError
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.testing.authority import FakeAuthority
 from serviceradar_security.testing.server import Answer, ServerConnection
+from serviceradar_security.workload.stream import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -35,8 +36,8 @@ class FakeWorkloadApi:
     """Serve X.509-SVIDs as a SPIRE agent does, and fail on command.
 
     Every caller of the socket gets the same identities. Each command has taken effect on the
-    open streams when it returns. After a fault, `allow`, `rotate` and `set_identities` serve
-    again.
+    open streams when it returns. After a fault, `allow` serves again, and so does whatever
+    changes what is served.
     """
 
     def __init__(
@@ -105,7 +106,11 @@ class FakeWorkloadApi:
         return self._requests
 
     def start(self) -> Self:
-        """Listen on the socket; an old socket file is replaced."""
+        """Listen on the socket; an old socket there is replaced, any other file is not.
+
+        Raises:
+            ConfigError: The path cannot be listened on.
+        """
         if self._thread is not None:
             return self
         started = threading.Event()
@@ -115,7 +120,6 @@ class FakeWorkloadApi:
             self._loop = asyncio.get_running_loop()
             try:
                 path = self.socket_path
-                path.unlink(missing_ok=True)
                 self._server = await self._loop.create_unix_server(self._connect, str(path))
                 path.chmod(0o777)
             except OSError as error:
@@ -217,7 +221,13 @@ class FakeWorkloadApi:
         self.fail("PERMISSION_DENIED", "no identity issued")
 
     def fail(self, code: str, text: str = "") -> None:
-        """End the open streams, and answer every call, with this status code."""
+        """End the open streams, and answer every call, with this status code.
+
+        Raises:
+            ConfigError: The code is no name of a gRPC status code, as ``UNAVAILABLE``.
+        """
+        if code not in CODES:
+            raise ConfigError(f"{code!r} is not the name of a gRPC status code: {', '.join(CODES)}")
         self._change(Answer(code=code, text=text or f"told to fail with {code}"))
 
     def hang(self) -> None:

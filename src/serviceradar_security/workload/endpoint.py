@@ -25,6 +25,7 @@ _MAX_PATH_BYTES: Final = 107  # sockaddr_un holds 108 with the final NUL (R-EP-1
 _MAX_PORT: Final = 65535
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]*")
+_PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]+")  # RFC 3986 section 3.3
 _TCP: Final = re.compile(r"//(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})")
 
 
@@ -107,13 +108,28 @@ class WorkloadEndpoint:
 
 
 def _unix_path(text: str, rest: str) -> str:
-    """R-EP-03, R-EP-04, R-EP-08, R-EP-10."""
+    """R-EP-03, R-EP-04, R-EP-10."""
     if rest.startswith("//"):
         rest = rest[2:]
         if not rest.startswith("/"):
             _refuse(text, "has a host: a socket's path begins with a slash", "unix:///path")
-    if not rest.startswith("/") or rest.startswith("//"):
+    if not rest.startswith("/"):
         _refuse(text, "has no absolute path", "unix:///path")
+    if not _PATH.fullmatch(rest):
+        _refuse(text, "has a character that a URI does not allow in a path", "%-escapes")
+    path = _decoded(text, rest)
+    if path == "/":
+        _refuse(text, "names the root folder", "the path of the socket")
+    if path.startswith("//"):  # after decoding: written back it would read as a host
+        _refuse(text, "has a path that begins with two slashes", "unix:///path")
+    size = len(path.encode())
+    if size > _MAX_PATH_BYTES:
+        _refuse(text, f"has a path of {size} bytes", f"at most {_MAX_PATH_BYTES} bytes")
+    return path
+
+
+def _decoded(text: str, rest: str) -> str:
+    """R-EP-08."""
     if "%" in _ESCAPE.sub("", rest):
         _refuse(text, "has a malformed escape", "%25 for a percent sign")
     raw = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), rest).encode("latin-1")
@@ -123,10 +139,6 @@ def _unix_path(text: str, rest: str) -> str:
         _refuse(text, "has escapes that are not UTF-8", "a UTF-8 path")
     if "\0" in path:
         _refuse(text, "has a NUL in its path", "a path of a file system")
-    if path == "/":
-        _refuse(text, "names the root folder", "the path of the socket")
-    if len(raw) > _MAX_PATH_BYTES:
-        _refuse(text, f"has a path of {len(raw)} bytes", f"at most {_MAX_PATH_BYTES} bytes")
     return path
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import os
 import random
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from serviceradar_security.errors import WorkloadApiError
 from serviceradar_security.workload.receiver import Receiver
 from serviceradar_security.workload.snapshot import Picker, SnapshotReader
-from serviceradar_security.workload.watch import Failure, Instant, SourceStatus, State, Watch
+from serviceradar_security.workload.watch import Instant, SourceStatus, State, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
+    from serviceradar_security.workload.failure import Failure
 
 __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
 _T = TypeVar("_T")
 _WELL: Final = frozenset((State.STARTING, State.READY, State.CLOSED))
+_PATIENCE: Final = 0.2  # for the lock, which is held for microseconds
+_MAX_CAUSES: Final = 20  # that are logged while one state lasts
 
 
 class Engine:
@@ -33,7 +36,6 @@ class Engine:
         changed: Guards the watch; notified after every change of it.
         watch: The state machine; touched only under `changed`.
         version: Counts the events that the machine took.
-        pid: The process that made the engine.
     """
 
     def __init__(
@@ -47,7 +49,6 @@ class Engine:
         clock: Callable[[], Instant],
     ) -> None:
         """Prepare the machine; `start` starts the thread."""
-        self.pid = os.getpid()
         self.version = 0
         self.changed = threading.Condition(threading.Lock())
         self.listeners: list[Callable[[], None]] = []
@@ -67,29 +68,46 @@ class Engine:
             random=random.random,
             now=clock(),
         )
+        self._shown = copy.copy(self.watch)
+        self._causes = {""}
 
     def start(self) -> None:
         """Start the thread."""
-        self._receiver.start()
+        try:
+            self._receiver.start()
+        except BaseException:
+            self._receiver.abandon()
+            raise
 
     def close(self, *, timeout: float) -> None:
-        """End the watch, wake everybody, stop the thread."""
-        self._report(self.watch.closed)
-        self._receiver.stop(timeout=timeout)
+        """End the watch, wake everybody, stop the thread; may be called twice."""
+        # In a signal handler, the lock may be held by the very frame that was interrupted. Then
+        # the thread reports the end, as soon as that frame goes on, and waiting for it is futile.
+        free = self.changed.acquire(timeout=_PATIENCE)
+        if free:
+            self.changed.release()
+            self._report(self.watch.closed)
+        self._receiver.stop(timeout=timeout if free else 0.0)
 
     def abandon(self) -> None:
         """Let go of what a forked child has of it."""
         self._receiver.abandon()
 
+    def look(self) -> Watch:
+        """Give a copy of the machine, to read; takes no lock, so that a signal handler may."""
+        return copy.copy(self._shown)
+
+    def now(self) -> Instant:
+        """Read the clocks."""
+        return self._clock()
+
     def context(self) -> X509Context:
         """Give the newest snapshot, or raise why there is none."""
-        with self.changed:
-            return self.watch.context(self._clock())
+        return self.look().context(self._clock())
 
     def status(self) -> SourceStatus:
         """Give the record."""
-        with self.changed:
-            return self.watch.status(self._clock())
+        return self.look().status(self._clock())
 
     # ---- the receiver's handler, in its thread --------------------------------------------------
 
@@ -103,7 +121,7 @@ class Engine:
 
     def opened(self) -> None:
         """Take note that a stream is open."""
-        self._report(self.watch.opened)
+        self._report(self.watch.opened, log=False)
 
     def message(self, data: bytes) -> None:
         """Take a message, or count it as refused."""
@@ -111,7 +129,6 @@ class Engine:
             snapshot = self._reader.read(data)
         except WorkloadApiError as error:
             text = str(error)
-            _LOG.warning("%s", text)
             self._report(lambda now: self.watch.rejected(text, now))
             return
         if snapshot.warnings != self._warnings:  # once, not with each message
@@ -124,35 +141,49 @@ class Engine:
 
     def failed(self, failure: Failure) -> None:
         """Take the end of the stream, or of the attempt to open one."""
+        _LOG.debug("the Workload API stream is over: %s: %s", failure.kind.value, failure.text)
         self._report(lambda now: self.watch.failed(failure, now))
 
     def ticked(self) -> None:
         """Let time pass."""
-        now = self._clock()
-        with self.changed:
-            before = self.watch.state
-            self.watch.ticked(now)
-        self._announce(before, now)
+        self._report(self.watch.ticked, quiet=True)
 
-    def _report(self, event: Callable[[Instant], _T]) -> _T:
-        """Pass an event to the machine, and wake who waits."""
+    def stopped(self) -> None:
+        """Take note that the thread ends, and let go of the keys."""
+        self._report(self.watch.closed, quiet=True)
+        self._reader = SnapshotReader()
+
+    def _report(
+        self,
+        event: Callable[[Instant], _T],
+        *,
+        log: bool = True,
+        quiet: bool = False,
+    ) -> _T:
+        """Pass an event to the machine, and wake who waits; if `quiet`, only for a new state."""
         now = self._clock()
         with self.changed:
             before = self.watch.state
             result = event(now)
-            self.version += 1
-            self.changed.notify_all()
-            for listener in self.listeners:
-                listener()
-        self._announce(before, now)
+            status = self.watch.status(now)
+            self._shown = copy.copy(self.watch)
+            if not quiet or status.state is not before:
+                self.version += 1
+                self.changed.notify_all()
+                for listener in self.listeners:
+                    listener()
+        if log:
+            self._announce(before, status)
         return result
 
-    def _announce(self, before: State, now: Instant) -> None:
-        """Log a transition, once."""
-        with self.changed:
-            status = self.watch.status(now)
+    def _announce(self, before: State, status: SourceStatus) -> None:
+        """Log each transition, and each cause once while a state lasts; not each attempt."""
         if status.state is not before:
-            _log(status)
+            self._causes.clear()
+        elif status.cause in self._causes or len(self._causes) >= _MAX_CAUSES:
+            return
+        self._causes.add(status.cause)
+        _log(status)
 
 
 def _log(status: SourceStatus) -> None:

@@ -5,6 +5,7 @@ What to do and when is asked of the handler; what happened is reported to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -13,8 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from serviceradar_security.workload.stream import Ended, Message, WorkloadStream
-from serviceradar_security.workload.watch import Failure, Kind
+from serviceradar_security.workload.failure import Failure, Kind
+from serviceradar_security.workload.stream import CODES, Ended, Message, WorkloadStream
 
 if TYPE_CHECKING:
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
@@ -23,6 +24,9 @@ __all__ = ["Handler", "Receiver"]
 
 FETCH_X509_SVID: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
 _CHUNK: Final = 256 * 1024
+_LONGEST_WAIT: Final = 60.0  # poll() takes no month, and the wall clock may be set meanwhile
+_PAUSE: Final = 1.0
+_MAX_PENDING: Final = 1024 * 1024
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
 
 # The table of the Workload Endpoint standard, section 6 and appendix A (R-WLAPI-23).
@@ -59,6 +63,10 @@ class Handler(Protocol):
         """Let time pass."""
         ...
 
+    def stopped(self) -> None:
+        """Take note that the thread ends."""
+        ...
+
 
 class Receiver:
     """Run the thread."""
@@ -85,7 +93,11 @@ class Receiver:
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
         self._stopping = False
+        self._socket: socket.socket | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # Held around every use of the pipe from outside: the thread closes it as it ends, and a
+        # descriptor's number may be somebody else's a moment later. Reentrant for signal handlers.
+        self._pipe = threading.RLock()
         self._thread = threading.Thread(
             target=self._run,
             name="serviceradar-security-workload",
@@ -97,37 +109,59 @@ class Receiver:
         self._thread.start()
 
     def stop(self, *, timeout: float) -> None:
-        """Stop the thread and wait for it; safe in the thread itself and at exit."""
+        """Stop the thread and wait for it; may be called twice, in the thread itself and at exit.
+
+        The thread closes the descriptors as it ends, also if that is after the timeout.
+        """
         self._stopping = True
-        os.write(self._wake_write, b"x")
-        if threading.current_thread() is self._thread:
-            return
-        self._thread.join(timeout)
-        if not self._thread.is_alive():
-            self.abandon()
+        with self._pipe:
+            if self._wake_write >= 0:
+                with contextlib.suppress(BlockingIOError):  # it is full: the thread is woken
+                    os.write(self._wake_write, b"x")
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
 
     def abandon(self) -> None:
-        """Close the descriptors, in the child of a fork as well, where no thread runs."""
+        """Close the descriptors where no thread runs: in the child of a fork, or before a start."""
         for descriptor in (self._wake_read, self._wake_write):
             if descriptor >= 0:
                 os.close(descriptor)
         self._wake_read = self._wake_write = -1
+        if self._socket is not None:
+            self._socket.close()  # only this process's end: the parent's connection goes on
 
     def _run(self) -> None:
-        while not self._stopping:
+        try:
+            while not self._stopping:
+                try:
+                    self._step()
+                except Exception as error:  # noqa: BLE001 - see below
+                    # A defect of ours must not freeze an identity in silence: say so and go on.
+                    _LOG.exception("the Workload API watch failed unexpectedly and goes on")
+                    self._recover(error)
+        finally:
             try:
-                attempt, tick = self._handler.waits()
-                if attempt is not None and attempt <= 0:
-                    self._attempt()
-                    continue
-                waits = [each for each in (attempt, tick) if each is not None]
-                self._select(None, min(waits) if waits else None, writing=False)
-                self._handler.ticked()
-            except Exception as error:  # noqa: BLE001 - see below
-                # A defect of ours must not freeze an identity in silence: say so and go on.
-                _LOG.exception("the Workload API watch failed unexpectedly and goes on")
-                text = f"unexpected {type(error).__name__} in the watch: please report it"
-                self._handler.failed(Failure(Kind.FAILED, text))
+                self._handler.stopped()
+            finally:
+                with self._pipe:
+                    self.abandon()
+
+    def _step(self) -> None:
+        attempt, tick = self._handler.waits()
+        if attempt is not None and attempt <= 0:
+            self._attempt()
+            return
+        waits = [each for each in (attempt, tick) if each is not None]
+        self._select(None, min(waits) if waits else None, writing=False)
+        self._handler.ticked()
+
+    def _recover(self, error: Exception) -> None:
+        text = f"unexpected {type(error).__name__} in the watch: please report it"
+        try:
+            self._handler.failed(Failure(Kind.FAILED, text))
+        except Exception:  # noqa: BLE001 - the thread outlives this as well
+            _LOG.exception("the Workload API watch failed again and goes on")
+            self._select(None, _PAUSE, writing=False)
 
     def _select(self, sock: socket.socket | None, timeout: float | None, *, writing: bool) -> bool:
         """Wait; tell whether the socket is ready for what was asked."""
@@ -136,7 +170,9 @@ class Receiver:
         if sock is not None:
             poll.register(sock, select.POLLIN | (select.POLLOUT if writing else 0))
         # Rounded up: a wait that ends a fraction early would spin.
-        ready = poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+        ready = poll.poll(
+            None if timeout is None else int(min(timeout, _LONGEST_WAIT) * 1000) + 1,
+        )
         if any(descriptor == self._wake_read for descriptor, _ in ready):
             os.read(self._wake_read, 64)
         return sock is not None and any(descriptor == sock.fileno() for descriptor, _ in ready)
@@ -164,6 +200,7 @@ class Receiver:
             family = socket.AF_INET6 if ":" in self._endpoint.host else socket.AF_INET
             address = (self._endpoint.host, self._endpoint.port)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket = sock
         try:
             sock.setblocking(False)  # noqa: FBT003 - the name says what it is
             try:
@@ -174,7 +211,7 @@ class Receiver:
                 if not self._wait_connected(sock):
                     sock.close()
                     return None
-        except OSError:
+        except BaseException:
             sock.close()
             raise
         return sock
@@ -208,8 +245,9 @@ class Receiver:
                 self._handler.ticked()
                 if not ready:
                     continue
-                pending = pending[_send(sock, pending) :]
+                # Read first: who says no and hangs up at once must be heard.
                 data = _receive(sock)
+                pending = pending[_send(sock, pending) :]
             except OSError as error:
                 return Failure(Kind.ENDED, f"the connection broke: {_describe(error)}")
             if data is None:
@@ -221,6 +259,8 @@ class Receiver:
                 else:
                     return _failure(event)
             pending += stream.outgoing()
+            if len(pending) > _MAX_PENDING:
+                return Failure(Kind.ENDED, "the peer asks for answers and reads none of them")
         return None
 
 
@@ -229,6 +269,8 @@ def _send(sock: socket.socket, data: bytes) -> int:
         return sock.send(data, socket.MSG_NOSIGNAL) if data else 0
     except BlockingIOError:
         return 0
+    except (BrokenPipeError, ConnectionResetError):
+        return len(data)  # what the peer still said is read next, then the end
 
 
 def _receive(sock: socket.socket) -> bytes | None:
@@ -253,5 +295,6 @@ def _failure(ended: Ended) -> Failure:
     if ended.code in ("", "OK"):
         text = ended.text or "the agent ended the stream"
     else:
-        text = f"{ended.code}" + (f": {ended.text}" if ended.text else "")
+        text = f"{ended.code} ({CODES.index(ended.code)})"
+        text += f": {ended.text}" if ended.text else ""
     return Failure(kind, text, ended.code)

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from google.protobuf.message import DecodeError
 
 from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
-from serviceradar_security.errors import (
-    SpiffeIdError,
-    TrustBundleError,
-    WorkloadApiError,
-    X509SvidError,
-)
+from serviceradar_security.errors import SecurityError, SpiffeIdError, WorkloadApiError
 from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.context import X509Context
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
@@ -105,10 +100,10 @@ class SnapshotReader:
             try:
                 svid = self._read_svid(entry)
                 bundle = self._bundle(svid.spiffe_id.trust_domain, entry.bundle)
-            except (WorkloadApiError, X509SvidError, SpiffeIdError, TrustBundleError) as error:
+            except Exception as error:  # parsers of foreign bytes raise anything
                 if number == 1:  # the default identity must not change silently
-                    raise _malformed(f"SVID 1: {error}") from error
-                warnings.append(f"SVID {number} is left out: {error}")
+                    raise _malformed(f"SVID 1: {_reason(error)}") from error
+                warnings.append(f"SVID {number} is left out: {_reason(error)}")
                 continue
             seen[(entry.x509_svid, entry.x509_svid_key, entry.hint)] = svid
             svids.append(svid)
@@ -140,18 +135,22 @@ class SnapshotReader:
         warnings: list[str],
     ) -> None:
         own = frozenset(bundles)
+        seen: set[TrustDomain] = set()
         for name, data in response.federated_bundles.items():
             try:
                 trust_domain = _trust_domain(name)
                 if trust_domain in own:  # R-WLAPI-18
                     warnings.append(f"a federated bundle for our own {trust_domain} is left out")
                     continue
-                if trust_domain in bundles:  # R-WLAPI-17
-                    del bundles[trust_domain]
+                if trust_domain in seen:  # R-WLAPI-17
+                    bundles.pop(trust_domain, None)
                     _refuse(f"there are two bundles for {trust_domain}")
+                seen.add(trust_domain)
                 bundles[trust_domain] = self._bundle(trust_domain, data)
-            except (WorkloadApiError, SpiffeIdError, TrustBundleError) as error:
-                warnings.append(f"the federated bundle {name[:200]!a} is left out: {error}")
+            except Exception as error:  # noqa: BLE001 - parsers of foreign bytes raise anything
+                warnings.append(
+                    f"the federated bundle {name[:200]!a} is left out: {_reason(error)}",
+                )
 
     def _bundle(self, trust_domain: TrustDomain, data: bytes) -> TrustBundle:
         return self._bundles.get((trust_domain, data)) or TrustBundle.from_der(trust_domain, data)
@@ -183,6 +182,11 @@ def _trust_domain(name: str) -> TrustDomain:
     if spiffe_id.path:
         raise SpiffeIdError(f"{spiffe_id} names a workload where a trust domain belongs")
     return spiffe_id.trust_domain
+
+
+def _reason(error: Exception) -> str:
+    """Quote errors of ours; of others, which may quote what they read, the name alone."""
+    return str(error) if isinstance(error, SecurityError) else f"{type(error).__name__}"
 
 
 def _malformed(text: str) -> WorkloadApiError:

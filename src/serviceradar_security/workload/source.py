@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import threading
 import time
-from typing import TYPE_CHECKING, Self
+import weakref
+from typing import TYPE_CHECKING, Final, Self
 
 from serviceradar_security.errors import (
+    ConfigError,
     SourceClosedError,
     SourceError,
     SourceTimeoutError,
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from serviceradar_security.workload.snapshot import Picker
 
 __all__ = ["X509Source"]
+
+_LONGEST_WAIT: Final = 3600.0  # of one step; longer deadlines take several
+_CLOSED: Final = "the source is closed: open a new one"
 
 
 def system_clock() -> Instant:
@@ -64,8 +71,11 @@ class X509Source:
             clock: Reads the clocks.
 
         Raises:
-            ConfigError: There is no address, or it is none.
+            ConfigError: There is no address, or it is none; or a number of seconds is no such.
         """
+        _check_seconds("redaction_grace", redaction_grace, least=0.0)
+        _check_seconds("connect_timeout", connect_timeout, least=0.001)
+        _check_seconds("answer_timeout", answer_timeout, least=0.001)
         if isinstance(endpoint, WorkloadEndpoint):
             self._endpoint = endpoint
         elif endpoint is None:
@@ -80,7 +90,9 @@ class X509Source:
             answer_timeout=answer_timeout,
             clock=clock,
         )
+        self._lock = threading.RLock()  # reentrant for signal handlers
         self._engine: Engine | None = None
+        self._opened = False
         self._closed = False
         self._subscriptions: list[Subscription] = []
 
@@ -94,32 +106,36 @@ class X509Source:
 
         Raises:
             SourceClosedError: The source was closed: open a new one.
+            SourceError: The process has no thread or descriptor left for it.
         """
-        if self._closed:
-            raise SourceClosedError("the source is closed: open a new one")
-        if self._engine is None:
-            self._engine = self._make_engine()
-            self._engine.start()
+        with self._lock:
+            if self._closed:
+                raise SourceClosedError(_CLOSED)
+            _SOURCES.add(self)
+            if self._engine is None:
+                self._start()
+            self._opened = True
         return self
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Stop following, wake every waiter and drop the identity; may be called twice.
 
+        It may be called from a callback, at exit, and from a signal handler.
+
         Args:
-            timeout: Seconds to wait for the thread.
+            timeout: Seconds to wait for the threads.
         """
-        if self._closed:
-            return
-        self._closed = True
-        engine = self._engine
-        if engine is None:
-            return
-        if engine.pid != os.getpid():
-            engine.abandon()
-            return
-        engine.close(timeout=timeout)
+        _check_seconds("timeout", timeout)
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            engine = self._engine
+        if engine is not None:
+            engine.close(timeout=timeout)
         for subscription in tuple(self._subscriptions):
-            subscription.close()
+            subscription.close(timeout=max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self.open()
@@ -146,7 +162,8 @@ class X509Source:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
-        state = "not open" if self._engine is None else self.status().state.value
+        engine = self._engine  # in the child of a fork, showing it must not start it
+        state = "not open" if engine is None else engine.status().state.value
         return f"X509Source({str(self._endpoint)!r}, {state})"
 
     def current(self) -> X509Context:
@@ -162,9 +179,10 @@ class X509Source:
         """Give the state with its cause and advice.
 
         Raises:
-            SourceError: The source was never opened.
+            SourceError: The source was never opened; or a `SourceClosedError` if only then closed.
         """
-        return self._running(closed=True).status()
+        engine = self._engine
+        return (engine if engine is not None and self._closed else self._running()).status()
 
     def wait_ready(self, *, timeout: float = 30.0) -> X509Context:
         """Wait for an identity.
@@ -176,7 +194,9 @@ class X509Source:
             SourceTimeoutError: None came in time; the message names cause and advice.
             SourceClosedError: The source was closed meanwhile.
             WorkloadApiError: The agent refused the call for good.
+            ConfigError: The timeout is no finite number.
         """
+        _check_seconds("timeout", timeout)
         engine = self._running()
         deadline = time.monotonic() + timeout
         while True:
@@ -186,12 +206,13 @@ class X509Source:
                 return context
             with engine.changed:
                 if engine.version == before:
-                    engine.changed.wait(max(0.0, deadline - time.monotonic()))
+                    engine.changed.wait(_left(deadline))
 
     async def wait_ready_async(self, *, timeout: float = 30.0) -> X509Context:  # noqa: ASYNC109 - as in the sync twin
         """Wait for an identity in asyncio; as `wait_ready`."""
         import asyncio  # noqa: PLC0415 - users of threads do not pay for it
 
+        _check_seconds("timeout", timeout)
         engine = self._running()
         deadline = time.monotonic() + timeout
         with self._listen(engine) as event:
@@ -201,7 +222,7 @@ class X509Source:
                 if context is not None:
                     return context
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), max(0.0, deadline - time.monotonic()))
+                    await asyncio.wait_for(event.wait(), _left(deadline))
 
     def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription:
         """Call a function with each snapshot that is new from now on.
@@ -215,6 +236,9 @@ class X509Source:
         subscription = Subscription(callback, on_close=self._forget)
         self._subscriptions.append(subscription)
         engine.publish.append(subscription.offer)
+        if self._closed:  # meanwhile, and perhaps without seeing this one
+            subscription.close()
+            raise SourceClosedError(_CLOSED)
         return subscription
 
     async def updates(self) -> AsyncIterator[X509Context]:
@@ -224,8 +248,7 @@ class X509Source:
         with self._listen(engine) as event:
             while not self._closed:
                 event.clear()
-                with engine.changed:
-                    updates = engine.watch.updates
+                updates = engine.look().updates
                 if updates != seen:
                     seen = updates
                     with contextlib.suppress(SourceError, WorkloadApiError):
@@ -233,31 +256,50 @@ class X509Source:
                     continue
                 await event.wait()
 
-    def _running(self, *, closed: bool = False) -> Engine:
+    def _running(self) -> Engine:
         """Give the engine of this process, starting afresh in the child of a fork."""
-        if self._closed and not closed:
-            raise SourceClosedError("the source is closed: open a new one")
         engine = self._engine
-        if engine is None:
-            raise SourceError("the source is not open: use it in a `with` block, or call open()")
-        if engine.pid != os.getpid() and not self._closed:
-            # Thread, lock and subscribers stayed with the parent.
-            engine.abandon()
-            self._subscriptions = []
-            engine = self._engine = self._make_engine()
-            engine.start()
+        if engine is None or self._closed:
+            with self._lock:
+                if self._closed:
+                    raise SourceClosedError(_CLOSED)
+                if not self._opened:
+                    raise SourceError(
+                        "the source is not open: use it in a `with` block, or call open()",
+                    )
+                engine = self._engine or self._start()
         return engine
 
-    def _try_ready(self, engine: Engine, timeout: float, *, late: bool) -> X509Context | None:
-        with engine.changed:
-            fatal = engine.watch.fatal
+    def _start(self) -> Engine:
         try:
-            return engine.context()
+            engine = self._make_engine()
+            engine.start()
+        except (OSError, RuntimeError) as error:
+            raise SourceError(
+                f"the source of {self._endpoint} cannot start its thread: {error}",
+            ) from error
+        self._engine = engine
+        if self._closed:  # by a signal handler, which did not see it
+            engine.close(timeout=0.0)
+        return engine
+
+    def _leave_to_parent(self) -> None:
+        """Let go, in the child of a fork, of all whose thread stayed with the parent (D11)."""
+        self._lock = threading.RLock()
+        self._subscriptions = []
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.abandon()
+
+    def _try_ready(self, engine: Engine, timeout: float, *, late: bool) -> X509Context | None:
+        watch = engine.look()
+        try:
+            return watch.context(engine.now())
         except SourceClosedError:
             raise
         except (SourceError, WorkloadApiError) as error:
-            if fatal is not None:
-                raise fatal from error
+            if watch.fatal is not None:
+                raise watch.fatal from error
             if late:
                 raise SourceTimeoutError(f"no identity within {timeout:g} s: {error}") from error
             return None
@@ -288,3 +330,26 @@ class X509Source:
         if engine is not None:
             with contextlib.suppress(ValueError):
                 engine.publish.remove(subscription.offer)
+
+
+def _check_seconds(name: str, value: float, *, least: float = -math.inf) -> None:
+    """Refuse what is no number of seconds; without `least` it is a deadline, which must come."""
+    fine = isinstance(value, int | float) and value >= least  # which NaN is not
+    if not fine or (least == -math.inf and not math.isfinite(value)):
+        least_text = "" if least == -math.inf else f", {least:g} or more"
+        raise ConfigError(f"{name} is {value!r}: give a number of seconds{least_text}")
+
+
+def _left(deadline: float) -> float:
+    return min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))
+
+
+_SOURCES: Final[weakref.WeakSet[X509Source]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for source in tuple(_SOURCES):
+        source._leave_to_parent()  # noqa: SLF001 - the same module
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -32,11 +33,16 @@ class StaticSource:
         Args:
             context: The snapshot.
             now: The clock that decides whether the identity has expired.
+
+        Raises:
+            X509SvidError: The snapshot has no identity.
         """
         self._context = context
+        self._svid = context.default
         self._now = now
         self._since = now()
         self._closed = False
+        self._subscriptions: list[Subscription] = []
 
     def open(self) -> Self:
         """Do nothing, unless it is closed.
@@ -47,9 +53,17 @@ class StaticSource:
         self._check_open()
         return self
 
-    def close(self, *, timeout: float = 5.0) -> None:  # noqa: ARG002 - as every source
-        """Refuse every use from now on."""
-        self._closed = True
+    def close(self, *, timeout: float = 5.0) -> None:
+        """Refuse every use from now on, and end the subscriptions; may be called twice.
+
+        Args:
+            timeout: Seconds to wait for the threads of subscribers.
+        """
+        if not self._closed:
+            self._since = self._now()
+            self._closed = True
+        for subscription in tuple(self._subscriptions):
+            subscription.close(timeout=timeout)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -83,7 +97,7 @@ class StaticSource:
             SourceError: Its default identity has expired; or a `SourceClosedError`.
         """
         self._check_open()
-        svid = self._context.default
+        svid = self._svid
         if svid.not_after <= self._now():
             raise SourceError(
                 f"the identity {svid.spiffe_id} expired at {svid.not_after:%FT%TZ}, and a fixed "
@@ -93,16 +107,16 @@ class StaticSource:
 
     def status(self) -> SourceStatus:
         """Give the state."""
-        svid = self._context.default
-        expired = svid.not_after <= self._now()
+        end = self._svid.not_after
+        expired = not self._closed and end <= self._now()
         return SourceStatus(
             state=State.CLOSED if self._closed else State.EXPIRED if expired else State.READY,
-            since=self._since,
+            since=max(self._since, end) if expired else self._since,
             cause="a fixed source does not renew its identity" if expired else "",
             advice="use an X509Source" if expired else "",
             next_attempt=None,
-            spiffe_id=svid.spiffe_id,
-            not_after=svid.not_after,
+            spiffe_id=None if self._closed else self._svid.spiffe_id,
+            not_after=None if self._closed else end,
             updates=1,
             rejected=0,
         )
@@ -118,11 +132,17 @@ class StaticSource:
     def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription:
         """Give a subscription that is never called, since nothing changes."""
         self._check_open()
-        return Subscription(callback, on_close=lambda _: None)
+        subscription = Subscription(callback, on_close=self._forget)
+        self._subscriptions.append(subscription)
+        return subscription
 
     async def updates(self) -> AsyncIterator[X509Context]:
         """Give the one snapshot."""
         yield self.current()
+
+    def _forget(self, subscription: Subscription) -> None:
+        with contextlib.suppress(ValueError):  # closed twice
+            self._subscriptions.remove(subscription)
 
     def _check_open(self) -> None:
         if self._closed:

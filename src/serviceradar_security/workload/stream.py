@@ -6,6 +6,7 @@ is here: a byte 0, four bytes of length, a message.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -21,7 +22,10 @@ __all__ = ["CODES", "MAX_MESSAGE_BYTES", "Ended", "Message", "WorkloadStream"]
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # far above gRPC's 4 MiB (R-WLAPI-30)
 _WINDOW: Final = 1024 * 1024
+_CONTENT_TYPE: Final = "application/grpc"
 _HEADER: Final = 5
+_PREFACE: Final = 4  # bytes that tell a server's first frame from other protocols
+_SETTINGS_FRAME: Final = 4
 _MAX_TEXT: Final = 300
 
 CODES: Final = (
@@ -44,6 +48,9 @@ CODES: Final = (
     "UNAUTHENTICATED",
 )
 """The names of gRPC's status codes, by number."""
+
+# Looked up as text: a number of thousands of digits is no number that `int` takes.
+_CODE_NAMES: Final = {str(number): name for number, name in enumerate(CODES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +87,10 @@ class WorkloadStream:
                 is an empty message.
         """
         self._h2 = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=True, header_encoding="utf-8"),
+            # Headers as bytes: h2 would raise on those that are not UTF-8.
+            h2.config.H2Configuration(client_side=True, header_encoding=None),
         )
+        self._preface = bytearray()
         self._buffer = bytearray()
         self._ended: Ended | None = None
         self._status: str | None = None
@@ -104,7 +113,7 @@ class WorkloadStream:
                 (":path", method),
                 (":authority", "localhost"),
                 ("te", "trailers"),
-                ("content-type", "application/grpc"),
+                ("content-type", _CONTENT_TYPE),
                 ("user-agent", "serviceradar-security"),
                 ("workload.spiffe.io", "true"),  # exactly once (R-WLAPI-01)
             ],
@@ -124,11 +133,15 @@ class WorkloadStream:
             return []
         if not data:
             return [self._end("", "the agent closed the connection")]
+        if len(self._preface) < _PREFACE:
+            self._preface += data[: _PREFACE - len(self._preface)]
+            foreign = _foreign_protocol(self._preface)
+            if foreign:
+                return [self._end("", foreign)]
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
-            what = "is it HTTP/2 without TLS?" if self._status is None else "the stream is broken"
-            return [self._end("", f"the peer does not speak HTTP/2 as expected ({error}): {what}")]
+            return [self._end("", f"the peer does not speak HTTP/2 as expected ({error})")]
         results: list[Message | Ended] = []
         for event in events:
             if self._ended is None:
@@ -155,29 +168,31 @@ class WorkloadStream:
     def _acknowledge(self, event: h2.events.DataReceived) -> None:
         """Keep the window open, whatever a message's size."""
         size = event.flow_controlled_length
-        if size:
-            self._h2.increment_flow_control_window(size)
-            if event.stream_ended is None:
+        # Trailers, a reset or a GOAWAY of the same read may have closed what is acknowledged here.
+        with contextlib.suppress(h2.exceptions.ProtocolError):
+            if size:
+                self._h2.increment_flow_control_window(size)
                 self._h2.increment_flow_control_window(size, self._stream_id)
 
     def _headers(
         self,
         event: h2.events.ResponseReceived | h2.events.TrailersReceived,
     ) -> list[Message | Ended]:
-        headers = {str(name): str(value) for name, value in event.headers or ()}
+        headers = {_text(name): _text(value) for name, value in event.headers or ()}
         if isinstance(event, h2.events.ResponseReceived):
             self._status = headers.get(":status", "")
         number = headers.get("grpc-status")
         if number is not None:
-            code = (
-                CODES[int(number)]
-                if number.isascii() and number.isdigit() and int(number) < len(CODES)
-                else "UNKNOWN"
-            )
-            return [self._end(code, unquote(headers.get("grpc-message", "")))]
+            text = unquote(headers.get("grpc-message", ""))
+            if number not in _CODE_NAMES:
+                text = f"status {number[:20]}" + (f": {text}" if text else "")
+            return [self._end(_CODE_NAMES.get(number, "UNKNOWN"), text)]
+        if isinstance(event, h2.events.TrailersReceived):
+            return []  # the end of the stream follows, and says that a status is missing
         if self._status != "200":
             return [self._end("", f"the peer answers HTTP status {self._status}, not gRPC")]
-        if not headers.get("content-type", "application/grpc").startswith("application/grpc"):
+        # Not "application/grpc-web", which frames its messages otherwise.
+        if headers.get("content-type", "").partition(";")[0].partition("+")[0] != _CONTENT_TYPE:
             return [self._end("", "the peer answers HTTP, but not gRPC")]
         return []
 
@@ -203,8 +218,29 @@ class WorkloadStream:
         return results
 
     def _end(self, code: str, text: str) -> Ended:
-        self._ended = Ended(code, text[:_MAX_TEXT])
+        # One line, whatever the peer wrote: it goes into logs and errors.
+        line = "".join(each if each.isprintable() else " " for each in text[:_MAX_TEXT])
+        self._ended = Ended(code, line)
         return self._ended
+
+
+def _foreign_protocol(preface: bytes | bytearray) -> str:
+    """Name what is not HTTP/2, by its first bytes; empty while it may be.
+
+    A server's first frame is SETTINGS (RFC 9113 section 3.4). The frame that other protocols'
+    bytes would make is megabytes long, and HTTP/2 would wait for all of it.
+    """
+    if preface[:1] in (b"\x15", b"\x16") and preface[1:2] in (b"", b"\x03"):
+        return "the peer speaks TLS: a Workload API is plaintext" if len(preface) > 1 else ""
+    if b"HTTP"[: len(preface)] == preface:
+        return "the peer speaks HTTP/1, not HTTP/2" if len(preface) == _PREFACE else ""
+    if preface[0] or (len(preface) == _PREFACE and preface[3] != _SETTINGS_FRAME):
+        return "the peer does not speak HTTP/2"
+    return ""
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _name(code: int | h2.errors.ErrorCodes | None) -> str:

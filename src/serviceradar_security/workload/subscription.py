@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Subscription"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
-_JOIN: Final = 5.0
 
 
 class Subscription:
@@ -37,6 +37,7 @@ class Subscription:
         self._changed = threading.Condition()
         self._newest: X509Context | None = None
         self._closed = False
+        self._pid = os.getpid()
         self._thread = threading.Thread(
             target=self._run,
             name="serviceradar-security-subscriber",
@@ -50,14 +51,20 @@ class Subscription:
             self._newest = context
             self._changed.notify()
 
-    def close(self) -> None:
-        """End the subscription; a call that runs is waited for, unless it is the caller."""
+    def close(self, *, timeout: float = 5.0) -> None:
+        """End the subscription; may be called twice.
+
+        Args:
+            timeout: Seconds to wait for a call that runs, unless that is the caller.
+        """
+        if self._pid != os.getpid():
+            return  # the thread, and whoever holds the lock, stayed with the parent of the fork
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._on_close(self)
         if threading.current_thread() is not self._thread:
-            self._thread.join(_JOIN)
+            self._thread.join(timeout)
 
     def __enter__(self) -> Self:
         return self

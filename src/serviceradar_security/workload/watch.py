@@ -17,6 +17,7 @@ from serviceradar_security.errors import (
     SourceError,
     WorkloadApiError,
 )
+from serviceradar_security.workload.failure import ADVICE, Failure, Kind, retry_delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.identity.spiffe_id import SpiffeId
 
-__all__ = ["Failure", "Instant", "Kind", "SourceStatus", "State", "Watch", "retry_delay"]
+__all__ = ["Instant", "SourceStatus", "State", "Watch", "utc_instant"]
 
 
 class State(Enum):
@@ -46,42 +47,12 @@ class State(Enum):
     """Closed by its owner."""
 
 
-class Kind(Enum):
-    """How a stream ended, as far as the next attempt depends on it."""
-
-    UNREACHABLE = "unreachable"
-    """Nobody listens there."""
-    ENDED = "ended"
-    """The stream ended or broke; also OK and CANCELLED, which are no end for us (R-WLAPI-03)."""
-    DENIED = "denied"
-    """PERMISSION_DENIED: no identity is issued to this workload."""
-    FATAL = "fatal"
-    """INVALID_ARGUMENT or UNIMPLEMENTED: not tried again (Workload Endpoint, appendix A)."""
-    FAILED = "failed"
-    """Any other status code: reported and tried again."""
-
-
 @dataclass(frozen=True, slots=True)
 class Instant:
     """A moment on both clocks: the wall clock for validity, the other one for waiting."""
 
     monotonic: float
     wall: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The end of a stream, or of the attempt to open one.
-
-    Attributes:
-        kind: How it ended.
-        text: What happened, in words.
-        code: Name of the status code; empty if none came.
-    """
-
-    kind: Kind
-    text: str
-    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,38 +82,7 @@ class SourceStatus:
     rejected: int
 
 
-# Base and cap in seconds of the wait before the next attempt (R-WLAPI-27). Asking a socket where
-# nobody listens costs microseconds, so a returning agent is found at once; whoever says no, or
-# hangs up politely, is asked less and less often.
-_DELAYS: Final = {
-    Kind.UNREACHABLE: (0.1, 0.4),
-    Kind.ENDED: (0.1, 5.0),
-    Kind.DENIED: (0.5, 5.0),
-    Kind.FAILED: (0.5, 10.0),
-}
-_JITTER: Final = 0.1
 _LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
-
-_ADVICE: Final = {
-    Kind.UNREACHABLE: "start the SPIRE agent, or correct the address of its socket",
-    Kind.ENDED: "look at the log of the SPIRE agent",
-    Kind.DENIED: "create a registration entry whose selectors match this workload",
-    Kind.FATAL: "check that the address is that of a Workload API",
-    Kind.FAILED: "look at the log of the SPIRE agent",
-}
-
-
-def retry_delay(kind: Kind, attempt: int, random: float) -> float:
-    """Give the seconds to wait before another attempt.
-
-    Args:
-        kind: How the last one ended; not FATAL.
-        attempt: How many in a row ended so, from 1.
-        random: A random number from 0 to 1, for the jitter.
-    """
-    base, cap = _DELAYS[kind]
-    delay = min(cap, base * 2.0 ** min(attempt - 1, 30))
-    return delay * (1.0 + _JITTER * (2.0 * random - 1.0))
 
 
 class Watch:
@@ -183,8 +123,7 @@ class Watch:
         self._next_attempt_wall: datetime | None = now.wall
         self._opened_at = now.monotonic
         self._delivered = False
-        self._attempts = 0
-        self._last_kind: Kind | None = None
+        self._attempts: dict[Kind, int] = {}
         self._taken_back_at: float | None = None
 
     @property
@@ -217,6 +156,9 @@ class Watch:
         self._opened_at = now.monotonic
         self._delivered = False
         self._next_attempt = self._next_attempt_wall = None
+        if self._failure is not None and self._failure.kind is Kind.UNREACHABLE:
+            # No more true, and its advice would mislead; all is not well before a message, though.
+            self._failure = Failure(Kind.ENDED, "connected again, and no answer yet")
 
     def delivered(self, context: X509Context, now: Instant) -> bool:
         """Take over a snapshot.
@@ -226,6 +168,7 @@ class Watch:
         """
         if self._state is State.CLOSED:
             return False
+        self._settle(now)  # what was dropped by now is new again
         not_after = context.default.not_after
         if not_after <= now.wall:  # R-WLAPI-26
             late = (now.wall - not_after).total_seconds()
@@ -252,30 +195,30 @@ class Watch:
             return
         self._rejected += 1
         self._rejection = text
+        self._failure = None  # it was heard again: why it was not before is past
         self._settle(now)
 
     def failed(self, failure: Failure, now: Instant) -> None:
         """Take the end of a stream, or of the attempt to open one, and plan the next attempt."""
         if self._state is State.CLOSED:
             return
-        # A peer that delivers and hangs up at once, over and over, is asked less and less often;
-        # one that held the stream, and delivered, starts over (R-WLAPI-04, R-WLAPI-28).
-        lasted = self._delivered and now.monotonic - self._opened_at >= _LASTING
-        again = failure.kind is self._last_kind and not lasted
-        self._attempts = self._attempts + 1 if again else 1
-        self._last_kind = failure.kind
+        # Each kind has a count of its own, so that a peer that fails in turns is asked less and
+        # less often as well. They start over after a stream that held and delivered, and after
+        # nothing else: not for one that delivers and hangs up at once (R-WLAPI-04, R-WLAPI-28).
+        if self._delivered and now.monotonic - self._opened_at >= _LASTING:
+            self._attempts.clear()
+        attempt = self._attempts[failure.kind] = self._attempts.get(failure.kind, 0) + 1
         self._delivered = False
         self._failure = failure
         if failure.kind is Kind.FATAL:
             self._next_attempt = self._next_attempt_wall = None
         else:
-            delay = retry_delay(failure.kind, self._attempts, self._random())
+            delay = retry_delay(failure.kind, attempt, self._random())
             self._next_attempt = now.monotonic + delay
             self._next_attempt_wall = now.wall + timedelta(seconds=delay)
-        if failure.kind is Kind.DENIED and self._context is not None:  # R-WLAPI-24
-            self._taken_back_at = (
-                now.monotonic if self._taken_back_at is None else self._taken_back_at
-            )
+        taken_back = failure.kind is Kind.DENIED and self._context is not None
+        if taken_back and self._taken_back_at is None:  # R-WLAPI-24
+            self._taken_back_at = now.monotonic
         self._settle(now)
 
     def ticked(self, now: Instant) -> None:
@@ -292,24 +235,25 @@ class Watch:
 
     def next_tick(self, now: Instant) -> float | None:
         """Seconds until time alone changes the state; None if it does not."""
-        if self._context is None or self._state is State.EXPIRED:
+        if self._context is None:
             return None
-        left = (self._context.default.not_after - now.wall).total_seconds()
+        ends = []
+        if self._state is not State.EXPIRED:
+            ends.append((self._context.default.not_after - now.wall).total_seconds())
         if self._taken_back_at is not None:
-            left = min(left, self._taken_back_at + self._grace - now.monotonic)
-        return max(0.0, left)
+            ends.append(self._taken_back_at + self._grace - now.monotonic)
+        return max(0.0, min(ends)) if ends else None
 
     def context(self, now: Instant) -> X509Context:
         """Give the snapshot in force.
 
         Raises:
-            SourceError: There is none; or a `WorkloadApiError` that says why. An expired one is
-                never given (R-WLAPI-26).
+            SourceError: There is none; or a `WorkloadApiError` that says why. One that expired or
+                was taken back is never given (R-WLAPI-24, R-WLAPI-26).
         """
-        context = self._context
-        if context is not None and context.default.not_after > now.wall:
-            return context
         self.ticked(now)
+        if self._context is not None and self._state is not State.EXPIRED:
+            return self._context
         if self._state is State.CLOSED:
             raise SourceClosedError("the source is closed: open a new one")
         code = self._failure.code if self._failure else ""
@@ -357,12 +301,16 @@ class Watch:
         if state is not self._state:
             self._state = state
             self._since = now.wall
+            if state is State.EXPIRED and self._context is not None:
+                self._since = self._context.default.not_after  # whoever looks first
 
     def _cause(self) -> str:
         parts = []
         if self._state is State.EXPIRED and self._context is not None:
             svid = self._context.default
             parts.append(f"the identity {svid.spiffe_id} expired at {svid.not_after:%FT%TZ}")
+        if self._taken_back_at is not None and self._context is not None:
+            parts.append(f"taken back by the agent, dropped {self._grace:g} s after that")
         if self._failure is not None and self._state is not State.READY:
             parts.append(f"{self._endpoint}: {self._failure.text}")
         if self._rejection and self._state is not State.READY:
@@ -373,13 +321,15 @@ class Watch:
         if self._state in (State.READY, State.CLOSED, State.STARTING):
             return ""
         if self._failure is not None:
-            return _ADVICE[self._failure.kind]
+            return ADVICE[self._failure.kind]
         return "look at the log of the SPIRE agent, and at this host's clock"
 
     def _sentence(self) -> str:
         """Render the record as one line."""
+        silent = "connected, and no answer yet: look at the log of the SPIRE agent"
+        asked = silent if self._next_attempt is None else "not connected yet"
         what = {
-            State.STARTING: "no identity yet: the Workload API was not heard yet",
+            State.STARTING: f"no identity yet: {self._endpoint}: {asked}",
             State.NO_AGENT: "no identity yet: the Workload API does not answer",
             State.NO_IDENTITY: "no identity is issued to this workload",
             State.EXPIRED: "the identity has expired and no new one came",

@@ -1,0 +1,63 @@
+# Two commands for a new user: `make demo` and `make test`. Each target sets up what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+CHECK_VENV ?= .venv-check
+WORKERS ?= auto
+PROTOS := src/serviceradar_security/_proto/workload.proto \
+          src/serviceradar_security/_proto/control_plane.proto \
+          examples/monitoring/monitoring.proto
+UV_COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+              --no-annotate --no-header --no-emit-index-url --upgrade
+
+.PHONY: help demo demo-spire test check bench proto lock clean parts
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.ready ## two services with rotating identities, on an embedded Workload API
+	@$(VENV)/bin/python -m examples.demo
+
+demo-spire: $(VENV)/.ready parts ## the same on a real SPIRE server and agent, with Postgres
+	@$(VENV)/bin/python -m examples.demo --spire
+
+test: $(VENV)/.ready parts ## all tests, real parts included
+	@$(VENV)/bin/coverage erase
+	@$(VENV)/bin/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
+	@$(VENV)/bin/coverage combine -q
+	@$(VENV)/bin/coverage report
+
+check: $(CHECK_VENV)/.ready ## lint, types, layers, generated files
+	$(CHECK_VENV)/bin/ruff check
+	$(CHECK_VENV)/bin/ruff format --check
+	$(CHECK_VENV)/bin/lint-imports
+	$(CHECK_VENV)/bin/mypy
+	$(CHECK_VENV)/bin/python tools/verify_types.py
+	$(CHECK_VENV)/bin/python tools/gen_proto.py --check $(PROTOS)
+
+bench: $(VENV)/.ready ## ratios against named baselines, measured side by side
+	@$(VENV)/bin/python -m benchmarks
+
+proto: $(CHECK_VENV)/.ready ## write the message classes from the .proto files
+	$(CHECK_VENV)/bin/python tools/gen_proto.py $(PROTOS)
+
+lock: $(VENV)/.ready ## pin the newest dependencies, by hash
+	$(UV_COMPILE) pyproject.toml --all-extras --group run -o requirements/run.txt
+	$(UV_COMPILE) pyproject.toml --all-extras --group check -o requirements/check.txt
+
+clean: ## remove what was made in this folder; built SPIRE programs stay in the user's cache
+	rm -rf $(VENV) $(CHECK_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	       .import_linter_cache .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+parts: $(VENV)/.ready # SPIRE and Postgres: built or installed once, and said so
+	@$(VENV)/bin/python -m tests.realparts
+
+$(VENV)/.ready: requirements/uv.txt requirements/run.txt pyproject.toml tools/setup.sh
+	@tools/setup.sh "$(PYTHON)" "$(VENV)" requirements/run.txt
+
+$(CHECK_VENV)/.ready: requirements/uv.txt requirements/check.txt pyproject.toml tools/setup.sh
+	@tools/setup.sh "$(PYTHON)" "$(CHECK_VENV)" requirements/check.txt

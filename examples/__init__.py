@@ -1,0 +1,1 @@
+"""Example services and the demo: files to read, that tests run and type checkers check."""

@@ -1,0 +1,17 @@
+"""gRPC client channels that verify the server's SPIFFE ID and follow a rotating identity.
+
+For: `channel` and `aio_channel`. gRPC core does TLS, verification and reloading in C; this package
+tells it how, as the xDS control plane of its own process. Must not touch sources, configuration or
+other TLS stacks. One use goes through these modules, top to bottom:
+
+- `targets`, `patterns`: what is dialled, and who may answer.
+- `runtime`: made once per process: `bootstrap`, control plane, credentials, a pin.
+- `plane`: the thread that owns all that changes: `routes`, `materials`, `resolver`.
+- `resources`, `control_plane`: xDS messages, and the stream that serves them to core.
+- `rotation`: when files are written, and when live connections must follow.
+- `channel`, `handles`: the objects that callers hold.
+"""
+
+from serviceradar_security.grpc.client.channel import aio_channel, channel
+
+__all__ = ["aio_channel", "channel"]

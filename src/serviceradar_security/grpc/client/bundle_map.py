@@ -1,0 +1,105 @@
+"""Trust for gRPC core: the bundles of a snapshot as a SPIFFE bundle map.
+
+Standard: Trust Domain and Bundle section 5 (bundle maps), gRPC proposal A87. Core verifies each
+server against the bundle of the server's own trust domain. It reads the whole map or nothing: one
+entry that it cannot read closes every domain. So each authority is examined before it is written,
+and one that core could not read is left out, which costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import ssl
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from serviceradar_security.identity.certificate import load_der
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from serviceradar_security.identity.bundle import TrustBundle
+    from serviceradar_security.identity.spiffe_id import TrustDomain
+
+__all__ = ["BundleMap", "render_bundle_map"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.grpc")
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BundleMap:
+    """A bundle map as core reads it.
+
+    Attributes:
+        data: The JSON document.
+        authorities: The authorities in it, each with the name of its trust domain.
+    """
+
+    data: bytes
+    authorities: frozenset[tuple[str, bytes]]
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The names of the trust domains in it."""
+        return frozenset(name for name, _ in self.authorities)
+
+
+def render_bundle_map(bundles: Mapping[TrustDomain, TrustBundle]) -> BundleMap:
+    """Write the bundle map of some bundles; domains without a usable authority are not in it."""
+    domains: dict[str, object] = {}
+    authorities: set[tuple[str, bytes]] = set()
+    for trust_domain, bundle in sorted(bundles.items()):
+        name = trust_domain.name
+        entries = {der: _entry(name, der) for der in bundle.der}
+        usable = {der: entry for der, entry in entries.items() if entry is not None}
+        if usable:
+            domains[name] = {"keys": list(usable.values())}
+            authorities.update((name, der) for der in usable)
+    return BundleMap(json.dumps({"trust_domains": domains}).encode(), frozenset(authorities))
+
+
+@lru_cache(maxsize=_REMEMBERED)  # so that a certificate is examined, and a refusal logged, once
+def _entry(trust_domain: str, der: bytes) -> dict[str, object] | None:
+    """Write one authority as core wants it: a label for the kind of key, and the certificate."""
+    try:
+        kind = _kind_of_key(der)
+    except ValueError as error:
+        _LOG.warning(
+            "an authority of %s is left out of gRPC channels: %s; its servers are refused",
+            trust_domain,
+            error,
+        )
+        return None
+    return {"use": "x509-svid", "kty": kind, "x5c": [base64.b64encode(der).decode("ascii")]}
+
+
+def _kind_of_key(der: bytes) -> str:
+    """Name the kind of an authority's key, or say why core could not read the certificate."""
+    certificate = load_der(der)
+    if certificate.version is not x509.Version.v3:
+        raise ValueError("its certificate is not X.509 version 3")
+    try:
+        # A second parser, as strict about names and strings as core's own: what either of the
+        # two refuses is not written.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except ssl.SSLError as error:
+        raise ValueError("its certificate cannot be read by TLS") from error
+    try:
+        key = certificate.public_key()
+    except Exception as error:
+        raise ValueError("its key cannot be read") from error
+    if isinstance(key, rsa.RSAPublicKey):
+        return "RSA"
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
+        return "EC"
+    raise ValueError(
+        "gRPC core reads authorities with RSA keys and with ECDSA keys on P-256, P-384 and P-521",
+    )

@@ -1,0 +1,292 @@
+"""Identity slots: the memory files of sources, and the names by which gRPC core knows them.
+
+Core reads the names and paths of its certificate providers once per process, so their number is
+fixed: each source with open channels has one slot, with a file for key and chain and one for trust.
+
+A slot has several lanes: pairs of providers over the same two files. A push names the next lane,
+and core opens new connections with it. A lane that was never named is read afresh when it is
+named. One that was named before may still be alive, held by an old connection, and re-reads its
+files only each second: such a lane is named once that second has surely passed since the files
+were written. So no handshake after a push is older than the push. Withdrawal does not wait: it
+names a lane over files that nobody ever fills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from serviceradar_security.errors import SecurityError
+from serviceradar_security.grpc.client.memory_file import MemoryFile
+from serviceradar_security.grpc.client.rotation import Standing, mark_pushed, plan_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from serviceradar_security.grpc.client.rotation import Step
+    from serviceradar_security.identity.context import X509Context, X509ContextSource
+    from serviceradar_security.identity.svid import PrivateKey
+
+__all__ = ["LANES", "PROVIDER_PREFIX", "SLOTS", "Materials", "Slot"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.grpc")
+SLOTS: Final = 32
+"""How many sources can have open channels at once in one process."""
+LANES: Final = 4
+_REFRESH: Final = 1  # seconds between reads of a live provider; core knows no less
+_SURELY_READ: Final = 1.6
+_NOBODY: Final = "nobody"
+PROVIDER_PREFIX: Final = "serviceradar-security:"
+"""Begins the name of each of our certificate providers, which share a table with others'."""
+
+
+class Slot:
+    """The files of one source, and the lane that channels use now."""
+
+    def __init__(self, number: int) -> None:
+        """Make an empty slot."""
+        self.number = number
+        self.users = 0
+        self.released_at = float("-inf")
+        self._identity = MemoryFile(f"identity-{number}")
+        self._trust = MemoryFile(f"trust-{number}")
+        self._standing = Standing()
+        self._lane: int | None = None
+        self._named = 0  # lanes below this number may be alive
+        self._next = 0
+        self._wanted_since: float | None = None
+        self._source: Callable[[], X509ContextSource | None] = _no_source
+        self._subscription = contextlib.ExitStack()
+        self._said = ""
+
+    @property
+    def identity_name(self) -> str:
+        """Name of the provider with our key and chain."""
+        return _name("identity", self.number, self._lane)
+
+    @property
+    def trust_name(self) -> str:
+        """Name of the provider with the bundle map."""
+        return _name("trust", self.number, self._lane)
+
+    def belongs_to(self, source: X509ContextSource) -> bool:
+        """Tell whether this is the slot of that very source."""
+        return self.users > 0 and self._source() is source
+
+    def take(self, source: X509ContextSource, wake: Callable[[], None], now: float) -> None:
+        """Give the slot to a source.
+
+        Args:
+            source: Held weakly: its channels keep it alive.
+            wake: Called from any thread when the source has something new.
+            now: Monotonic time.
+        """
+        try:
+            self._source = weakref.ref(source)
+        except TypeError:
+            self._source = lambda: source
+        self._said = ""
+        if now - self.released_at >= _SURELY_READ:
+            # Whatever is still alive has read since that nothing is left here.
+            self._named = 0
+        subscribe = getattr(source, "subscribe", None)
+        if subscribe is not None:
+            try:
+                self._subscription.enter_context(subscribe(lambda *_: wake()))
+            except Exception as error:  # noqa: BLE001 - a foreign source; asking it each second remains
+                _LOG.debug("%r cannot be subscribed to: %s", source, error)
+
+    def release(self, now: float) -> None:
+        """Withdraw the files and forget the source."""
+        self._subscription.close()
+        self._source = _no_source
+        self._withdraw()
+        self._standing = Standing()
+        self.released_at = now
+
+    def step(self, now: datetime, clock: float) -> bool:
+        """Ask the source, write what changed, and say whether channels must be pointed anew.
+
+        Args:
+            now: The time, for certificates.
+            clock: Monotonic time, for lanes.
+        """
+        standing, step = plan_step(self._standing, self._ask(), now)
+        self._write(step)
+        self._standing = standing
+        if step.withdraw:
+            _LOG.warning("gRPC channels are cut off: %s", step.push)
+            return True
+        if not step.push:
+            return False
+        if self._wanted_since is None:
+            self._wanted_since = clock
+        if self._next < self._named and clock - self._wanted_since < _SURELY_READ:
+            return False
+        _LOG.debug("connections of slot %d are made anew: %s", self.number, step.push)
+        self._lane = self._next
+        self._named = max(self._named, self._next + 1)
+        self._next = (self._next + 1) % LANES
+        self._wanted_since = None
+        self._standing = mark_pushed(self._standing)
+        return True
+
+    def is_waiting(self) -> bool:
+        """Tell whether a push waits for its lane."""
+        return self._wanted_since is not None
+
+    def providers(self) -> dict[str, Any]:
+        """Describe the slot's lanes for the bootstrap."""
+        found: dict[str, Any] = {}
+        for lane in range(LANES):
+            found |= _pair(self.number, lane, self._identity, self._trust)
+        return found
+
+    def close(self) -> None:
+        """Give the files back."""
+        self._identity.close()
+        self._trust.close()
+
+    def _ask(self) -> X509Context | None:
+        source = self._source()
+        said = ""
+        found = None
+        try:
+            found = source.current() if source is not None else None
+        except SecurityError as error:
+            said = str(error)
+        except Exception as error:  # noqa: BLE001 - a foreign source; its failure is no identity
+            said = f"the source failed with {type(error).__name__}"
+        if said != self._said:
+            self._said = said
+            if said:
+                _LOG.warning("gRPC channels have no identity to show: %s", said)
+            else:
+                _LOG.info("gRPC channels have an identity to show again")
+        return found
+
+    def _write(self, step: Step) -> None:
+        if step.withdraw:
+            self._withdraw()
+        if step.trust is not None:
+            self._trust.replace(step.trust)
+        if step.identity is not None:
+            chain, key = step.identity.to_pem()
+            self._identity.replace(key + chain)
+            if not _is_signed_with(step.identity.private_key):
+                _LOG.warning(
+                    "gRPC core does not sign with the kind of key that %s has, so handshakes "
+                    "fail: issue it with an ECDSA key on P-256 or P-384, or with an RSA key",
+                    step.identity.spiffe_id,
+                )
+
+    def _withdraw(self) -> None:
+        self._identity.withdraw()
+        self._trust.withdraw()
+        self._lane = None
+        self._wanted_since = None
+
+
+class Materials:
+    """All slots of the process."""
+
+    def __init__(self) -> None:
+        """Make the files; nothing is in them."""
+        self._slots = [Slot(number) for number in range(SLOTS)]
+        self._nothing = MemoryFile(_NOBODY)
+
+    def providers(self) -> dict[str, Any]:
+        """Describe every certificate provider for the bootstrap."""
+        found = _pair(_NOBODY, None, self._nothing, self._nothing)
+        for slot in self._slots:
+            found |= slot.providers()
+        return found
+
+    def in_use(self) -> list[Slot]:
+        """Give the slots that have open channels."""
+        return [slot for slot in self._slots if slot.users]
+
+    def acquire(
+        self,
+        source: X509ContextSource,
+        wake: Callable[[Slot], None],
+        clock: float,
+    ) -> Slot:
+        """Count a user of a source's slot, and assign one if it has none.
+
+        Args:
+            source: The source.
+            wake: Called from any thread when the slot should be looked at.
+            clock: Monotonic time.
+
+        Raises:
+            SecurityError: All slots belong to other sources.
+        """
+        for slot in self._slots:
+            if slot.belongs_to(source):
+                slot.users += 1
+                return slot
+        free = [slot for slot in self._slots if not slot.users]
+        if not free:
+            raise SecurityError(
+                f"{SLOTS} sources have open gRPC channels, and a process has room for no more: "
+                "share one source between channels, or close the channels of sources that are "
+                "no longer needed",
+            )
+        slot = min(free, key=lambda each: each.released_at)
+        slot.take(source, lambda: wake(slot), clock)
+        slot.users = 1
+        return slot
+
+    def release(self, slot: Slot, clock: float) -> None:
+        """Uncount a user; the last one ends the assignment."""
+        slot.users -= 1
+        if not slot.users:
+            slot.release(clock)
+
+    def close(self) -> None:
+        """Give all files back."""
+        for slot in self._slots:
+            slot.close()
+        self._nothing.close()
+
+
+def _no_source() -> None:
+    return None
+
+
+def _is_signed_with(key: PrivateKey) -> bool:
+    """Tell whether core's TLS can show a certificate with such a key."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    return isinstance(key, rsa.RSAPrivateKey)
+
+
+def _name(kind: str, slot: object, lane: int | None) -> str:
+    own = _NOBODY if lane is None else f"{slot}-{lane}"
+    return f"{PROVIDER_PREFIX}{kind}-{own}"
+
+
+def _pair(
+    slot: object,
+    lane: int | None,
+    identity: MemoryFile,
+    trust: MemoryFile,
+) -> dict[str, Any]:
+    return {
+        _name("identity", slot, lane): _watch(
+            certificate_file=identity.path,
+            private_key_file=identity.path,
+        ),
+        _name("trust", slot, lane): _watch(spiffe_bundle_map_file=trust.path),
+    }
+
+
+def _watch(**files: str) -> dict[str, Any]:
+    config = {"refresh_interval": f"{_REFRESH}s", **files}
+    return {"plugin_name": "file_watcher", "config": config}

@@ -1,0 +1,51 @@
+"""The names that gRPC core may accept from a server, as patterns over its certificate.
+
+An authorizer in, RE2 patterns out. Core anchors a ``safe_regex`` at both ends and compares case
+by case; its ``exact`` matcher would fold case, which a SPIFFE ID does not allow (R-ID-13).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from serviceradar_security.errors import ConfigError
+from serviceradar_security.identity.authorizer import AnyId, MemberOf, OneOf
+
+if TYPE_CHECKING:
+    from serviceradar_security.identity.authorizer import Authorizer
+
+__all__ = ["NOBODY", "san_patterns"]
+
+_PATH: Final = "(/[A-Za-z0-9._-]+)+"
+NOBODY: Final = r"[^\s\S]"
+"""A pattern that no text matches. An empty list of patterns would accept everybody."""
+_IDS_IN_A_PATTERN: Final = 200  # core limits the memory of one pattern
+
+
+def san_patterns(authorizer: Authorizer) -> tuple[str, ...]:
+    """Give patterns of which one matches exactly if the authorizer accepts the SPIFFE ID.
+
+    An ID without a path names a trust domain and never a workload (R-X509-04), so that no pattern
+    matches it, whatever the authorizer says.
+
+    Returns:
+        At least one pattern.
+
+    Raises:
+        ConfigError: The authorizer gives no bound that could be written as a pattern.
+    """
+    match authorizer:
+        case OneOf(ids):
+            texts = sorted(re.escape(str(each)) for each in ids if each.path)
+            starts = range(0, len(texts), _IDS_IN_A_PATTERN)
+            parts = ("|".join(texts[at : at + _IDS_IN_A_PATTERN]) for at in starts)
+            return tuple(parts) or (NOBODY,)
+        case MemberOf(trust_domain):
+            return (f"spiffe://{re.escape(trust_domain.name)}{_PATH}",)
+        case AnyId():
+            return (f"spiffe://[a-z0-9._-]+{_PATH}",)
+    raise ConfigError(
+        f"the authorizer {authorizer!r} cannot be given to gRPC core, which decides before a byte "
+        "is sent: use authorize_id, authorize_one_of, authorize_member_of or authorize_any",
+    )

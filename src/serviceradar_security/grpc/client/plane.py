@@ -1,0 +1,257 @@
+"""The plane: one thread with one event loop, which owns everything about channels that changes.
+
+Other threads hand it work and wait with a deadline, or leave a note and go on. Its state is
+touched nowhere else, so there are no locks, and a note may be left even by the garbage collector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+
+from serviceradar_security.errors import SecurityError
+from serviceradar_security.grpc.client.control_plane import ControlPlane
+from serviceradar_security.grpc.client.materials import Materials
+from serviceradar_security.grpc.client.resources import LISTENER, XDS_AUTHORITY, resource_name
+from serviceradar_security.grpc.client.routes import (
+    PIN_AUTHORITY,
+    Policy,
+    Route,
+    Routes,
+    listener_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from serviceradar_security.grpc.client.materials import Slot
+    from serviceradar_security.grpc.client.targets import Target
+    from serviceradar_security.identity.authorizer import Authorizer
+    from serviceradar_security.identity.context import X509ContextSource
+
+__all__ = ["Plane", "Wish"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.grpc")
+_TICK: Final = 1.0
+_SOON: Final = 0.1
+_SETTLE_TIMEOUT: Final = 5.0
+_PIN_SECONDS: Final = 5
+_PATIENCE: Final = 8.0  # longer than all waits inside, so that those can say what is wrong
+_NEVER_IDLE: Final = ("grpc.client_idle_timeout_ms", 2**31 - 1)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller wants to dial.
+
+    Attributes:
+        target: Where to.
+        authority: What the server shall see.
+        authorizer: Who may answer.
+        patterns: The same, for core.
+        source: Whose identity to show.
+    """
+
+    target: Target
+    authority: str
+    authorizer: Authorizer
+    patterns: tuple[str, ...]
+    source: X509ContextSource
+
+
+class Plane:
+    """The thread, its loop, and what lives on it."""
+
+    def __init__(self) -> None:
+        """Start the thread; nothing is served yet."""
+        self.materials = Materials()
+        # A loop of our own kind, whatever policy the application has installed.
+        self._loop = asyncio.SelectorEventLoop()
+        self._control: ControlPlane | None = None
+        self._routes: Routes | None = None
+        self._pin: grpc.aio.Channel | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(
+            target=self._loop.run_forever,
+            name="serviceradar-grpc",
+            daemon=True,
+        )
+        self._thread.start()
+
+    # --- from any thread
+
+    def call(self, work: Coroutine[Any, Any, _T], undo: Callable[[_T], None] | None = None) -> _T:
+        """Let the plane do some work and wait for it.
+
+        Args:
+            work: A coroutine for the plane's loop.
+            undo: Takes back a result that came too late for the caller.
+
+        Raises:
+            SecurityError: As the work raises it, or because it was not done in time.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(_PATIENCE)
+        except TimeoutError as error:
+            self._abandon(future, undo)
+            raise SecurityError(
+                f"the control plane of gRPC channels did not answer within {_PATIENCE:g} s: the "
+                "machine is overloaded, or this process was forked from one that used gRPC",
+            ) from error
+        except BaseException:  # an interrupt of the waiting thread
+            self._abandon(future, undo)
+            raise
+
+    def leave_note(self, action: Callable[..., None], *arguments: object) -> None:
+        """Let the plane do something soon, without waiting; safe in a finalizer."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: there is nothing left to do
+            self._loop.call_soon_threadsafe(action, *arguments)
+
+    def shut_down(self) -> None:
+        """End everything; for a plane that could not start."""
+        with contextlib.suppress(SecurityError):
+            self.call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_PATIENCE)
+        if not self._thread.is_alive():
+            self._loop.close()
+            self.materials.close()
+
+    # --- on the plane's loop
+
+    async def start(self, address: str) -> None:
+        """Serve at an address of gRPC's."""
+        self._control = ControlPlane()
+        self._routes = Routes(self._control)
+        await self._control.start(address)
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def pin(self, credentials: grpc.ChannelCredentials) -> None:
+        """Hold gRPC core's copy of our bootstrap with a channel that is never idle.
+
+        Raises:
+            SecurityError: Core did not turn to our control plane.
+        """
+        control, _ = self._parts()
+        options = [
+            _NEVER_IDLE,
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.default_authority", PIN_AUTHORITY),
+        ]
+        self._pin = grpc.aio.secure_channel(
+            f"xds://{XDS_AUTHORITY}/{listener_name(0)}",
+            credentials,
+            options,
+        )
+        self._pin.get_state(try_to_connect=True)
+        name = resource_name(LISTENER, listener_name(0))
+        for _ in range(_PIN_SECONDS):
+            if await control.subscribed(LISTENER, name, timeout=1.0):
+                return await control.settled(LISTENER, name, timeout=_SETTLE_TIMEOUT)
+            if self._pin.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                break  # core has another bootstrap, and will not read ours
+        raise SecurityError(
+            "gRPC core did not take up the control plane of this library. Most likely an xDS "
+            "channel of the application was open first, and gRPC core keeps that channel's "
+            "bootstrap until it is closed: make the first channel of this library before the "
+            "application's xDS channels, or close those first. After a fork of a process that "
+            "used gRPC, make channels in a process that was spawned instead",
+        )
+
+    async def open(self, wish: Wish) -> Route:
+        """Publish a route and return once core knows it.
+
+        Raises:
+            SecurityError: All slots are taken, or core did not follow.
+        """
+        control, routes = self._parts()
+        slot = self.materials.acquire(wish.source, self._wake, time.monotonic())
+        try:
+            self._look_at(slot)
+            while slot.is_waiting():
+                await asyncio.sleep(_SOON)
+                self._look_at(slot)
+            policy = Policy(wish.target, wish.authority, wish.authorizer, wish.patterns, slot)
+            route = routes.add(policy)
+        except BaseException:
+            self.materials.release(slot, time.monotonic())
+            raise
+        try:
+            control.flush()
+            name = resource_name(LISTENER, listener_name(route.listener))
+            await control.settled(LISTENER, name, timeout=_SETTLE_TIMEOUT)
+        except BaseException:
+            self.release(route)
+            raise
+        return route
+
+    def release(self, route: Route) -> None:
+        """Take back one use of a route; the last one removes it."""
+        control, routes = self._parts()
+        routes.drop(route)
+        self.materials.release(route.policy.slot, time.monotonic())
+        if self._sweep is None:  # many channels are often closed at once
+            self._sweep = self._loop.call_later(_SOON, self._swept, control)
+
+    def _swept(self, control: ControlPlane) -> None:
+        self._sweep = None
+        control.flush()
+
+    def _wake(self, slot: Slot) -> None:
+        self.leave_note(self._look_at, slot)
+
+    def _look_at(self, slot: Slot) -> None:
+        """Let a slot follow its source, and core follow the slot."""
+        if not slot.users:
+            return
+        control, routes = self._parts()
+        try:
+            if slot.step(datetime.now(UTC), time.monotonic()):
+                routes.point_anew(slot)
+                control.flush()
+        except SecurityError as error:
+            _LOG.error("gRPC channels cannot follow their identity: %s", error)
+
+    async def _tick(self) -> None:
+        while True:
+            slots = self.materials.in_use()
+            for slot in slots:
+                self._look_at(slot)
+            is_urgent = any(slot.is_waiting() for slot in slots)
+            await asyncio.sleep(_SOON if is_urgent else _TICK)
+
+    async def _stop(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._routes is not None:
+            self._routes.close()
+        if self._pin is not None:
+            await self._pin.close()
+        if self._control is not None:
+            await self._control.stop()
+
+    def _parts(self) -> tuple[ControlPlane, Routes]:
+        if self._control is None or self._routes is None:
+            raise SecurityError("the control plane of gRPC channels is not running")
+        return self._control, self._routes
+
+    def _abandon(self, future: Any, undo: Callable[[_T], None] | None) -> None:
+        def take_back(done: Any) -> None:
+            if undo is not None and not done.cancelled() and done.exception() is None:
+                self.leave_note(undo, done.result())
+
+        future.cancel()
+        future.add_done_callback(take_back)

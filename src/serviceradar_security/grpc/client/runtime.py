@@ -1,0 +1,154 @@
+"""The runtime: what all channels of a process share, made with the first of them.
+
+Nothing is started at import. The application's environment is touched only while gRPC core reads
+it. A forked child has no runtime: gRPC core does not survive a fork, so any use there is refused
+at once instead of hanging (design decision D11).
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from serviceradar_security.errors import SecurityError
+from serviceradar_security.grpc.client import handles
+from serviceradar_security.grpc.client.bootstrap import PrivateFolder, exported, merge_bootstrap
+from serviceradar_security.grpc.client.plane import Plane
+
+__all__ = ["Runtime", "get_runtime"]
+
+_LOG: Final = logging.getLogger("serviceradar_security.grpc")
+_TASKS: Final = Path("/proc/self/task")
+_CORE_THREAD: Final = "event_engine"
+_FORKED: Final = (
+    "gRPC was used in this process before it was forked, and gRPC core does not work in the child: "
+    "the channel was created before fork: create it in the worker (gunicorn: in post_fork, without "
+    "preloading), and start workers before the parent uses gRPC, or with spawn or forkserver"
+)
+
+
+class Runtime:
+    """The plane, the credentials that lead to it, and the folder of its socket."""
+
+    def __init__(self) -> None:
+        """Start all of it.
+
+        Raises:
+            ConfigError: The application's xDS bootstrap cannot be read.
+            SecurityError: It cannot be started; the message says what to do.
+        """
+        # The fallback is what core would use for a cluster without TLS: it must lead nowhere.
+        dead_end = grpc.ssl_channel_credentials(_certificate_of_nobody())
+        self.credentials = grpc.xds_channel_credentials(dead_end)
+        self.plane = Plane()
+        self._folder = None
+        try:
+            self._folder = PrivateFolder(os.environ)
+            document = merge_bootstrap(
+                os.environ,
+                self._folder.socket,
+                self.plane.materials.providers(),
+            )
+            self.plane.call(self.plane.start(f"unix:{self._folder.socket}"))
+            with exported(document, os.environ):
+                self.plane.call(self.plane.pin(self.credentials))
+        except BaseException:
+            self.plane.shut_down()
+            self.remove_folder()
+            raise
+
+    def remove_folder(self) -> None:
+        """Remove the folder of the socket; connections go on."""
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
+
+
+class _Process:
+    """What this process knows about gRPC: the runtime, or why there can be none."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.runtime: Runtime | None = None
+        self.used_grpc = False
+        self.obstacle = ""
+
+
+_PROCESS: Final = _Process()
+
+
+def get_runtime() -> Runtime:
+    """Give the runtime of this process, and start it if there is none.
+
+    Raises:
+        ConfigError: The application's xDS bootstrap cannot be read.
+        SecurityError: It cannot be started, or the process was forked from one that used gRPC.
+    """
+    if _PROCESS.obstacle:
+        raise SecurityError(_PROCESS.obstacle)
+    with _PROCESS.lock:
+        if _PROCESS.runtime is None:
+            _PROCESS.runtime = Runtime()
+            atexit.register(_PROCESS.runtime.remove_folder)
+        return _PROCESS.runtime
+
+
+def _certificate_of_nobody() -> bytes:
+    """Make a certificate whose key is forgotten at once, so that nobody can ever match it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody.invalid")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(Encoding.PEM)
+
+
+def _look_before_fork() -> None:
+    """Note whether gRPC core has threads now: the child cannot find out."""
+    _PROCESS.used_grpc = _PROCESS.runtime is not None or _has_core_threads()
+
+
+def _has_core_threads() -> bool:
+    tasks = _TASKS.iterdir() if _TASKS.exists() else ()
+    return any(_name_of(task).startswith(_CORE_THREAD) for task in tasks)
+
+
+def _name_of(task: Path) -> str:
+    try:
+        return (task / "comm").read_text()
+    except OSError:  # it has just ended
+        return ""
+
+
+def _forget_after_fork() -> None:
+    """Leave the parent's objects alone in the child, for good."""
+    _PROCESS.lock = threading.Lock()
+    if not _PROCESS.used_grpc:
+        return
+    _PROCESS.obstacle = _FORKED
+    if _PROCESS.runtime is not None:
+        atexit.unregister(_PROCESS.runtime.remove_folder)
+    handles.disable_all(_FORKED)
+
+
+os.register_at_fork(before=_look_before_fork, after_in_child=_forget_after_fork)

@@ -1,0 +1,73 @@
+"""How an exchange with the Workload API failed, when to try again, and what a person can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+__all__ = ["ADVICE", "Failure", "Kind", "retry_delay"]
+
+
+class Kind(Enum):
+    """How a stream ended, as far as the next attempt depends on it."""
+
+    UNREACHABLE = "unreachable"
+    """Nobody listens there."""
+    ENDED = "ended"
+    """The stream ended or broke; also OK and CANCELLED, which are no end for us (R-WLAPI-03)."""
+    DENIED = "denied"
+    """PERMISSION_DENIED: no identity is issued to this workload."""
+    FATAL = "fatal"
+    """INVALID_ARGUMENT or UNIMPLEMENTED: not tried again (Workload Endpoint, appendix A)."""
+    FAILED = "failed"
+    """Any other status code: reported and tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of a stream, or of the attempt to open one.
+
+    Attributes:
+        kind: How it ended.
+        text: What happened, in words.
+        code: Name of the status code; empty if none came.
+    """
+
+    kind: Kind
+    text: str
+    code: str = ""
+
+
+# Base and cap in seconds of the wait before the next attempt (R-WLAPI-27). Asking a socket where
+# nobody listens costs microseconds, so a returning agent is found at once; whoever says no, or
+# hangs up politely, is asked less and less often.
+_DELAYS: Final = {
+    Kind.UNREACHABLE: (0.1, 0.4),
+    Kind.ENDED: (0.1, 5.0),
+    Kind.DENIED: (0.5, 5.0),
+    Kind.FAILED: (0.5, 10.0),
+}
+_JITTER: Final = 0.1
+
+ADVICE: Final = {
+    Kind.UNREACHABLE: "start the SPIRE agent, or correct the address of its socket",
+    Kind.ENDED: "look at the log of the SPIRE agent",
+    Kind.DENIED: "create a registration entry whose selectors match this workload",
+    Kind.FATAL: "check that the address is that of a Workload API",
+    Kind.FAILED: "look at the log of the SPIRE agent",
+}
+"""What a person can do about each kind of failure."""
+
+
+def retry_delay(kind: Kind, attempt: int, random: float) -> float:
+    """Give the seconds to wait before another attempt.
+
+    Args:
+        kind: How the last one ended; not FATAL.
+        attempt: How many ended so since the last good stream, from 1.
+        random: A random number from 0 to 1, for the jitter.
+    """
+    base, cap = _DELAYS[kind]
+    delay = min(cap, base * 2.0 ** min(attempt - 1, 30))
+    return delay * (1.0 + _JITTER * (2.0 * random - 1.0))

@@ -1,0 +1,221 @@
+"""Processes: how they end, fork, and keep their environment."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.grpc.client.child import run, write_identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.grpc.client.conftest import World
+
+ENDS = {
+    "return": ("pass", 0),
+    "sys.exit": ("sys.exit(3)", 3),
+    "exception": ("raise SystemError('on purpose')", 1),
+    "SIGTERM": ("import signal; os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)", -15),
+    "SIGINT": ("import signal; os.kill(os.getpid(), signal.SIGINT); time.sleep(0.5)", -2),
+}
+SYNC = """
+made = dial(*sys.argv[1:])
+assert call(made).startswith("answered"), call(made)
+{close}
+{end}
+"""
+AIO = """
+import asyncio
+from serviceradar_security.grpc.client import aio_channel
+async def main():
+    made = aio_channel(sys.argv[1], Source(sys.argv[2]), EXPECTED)
+    assert await made.unary_unary("/t/unary")(b"child", timeout=10)
+    {close}
+    {end}
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "left open"])
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_process_ends_promptly_and_silently(
+    world: World,
+    tmp_path: Path,
+    end: str,
+    kind: str,
+    is_closed: bool,
+) -> None:
+    """However a process ends, open channels neither hold it up nor write to stderr."""
+    write_identity(world, tmp_path)
+    statement, code = ENDS[end]
+    close = {"sync": "made.close()", "aio": "await made.close()"}[kind] if is_closed else "pass"
+    program = {"sync": SYNC, "aio": AIO}[kind].format(close=close, end=statement)
+    done = run(program, world.serve().target, str(tmp_path), timeout=15)
+    assert done.returncode == code
+    lines = done.stderr.splitlines()
+    if end in ("exception", "SIGINT"):
+        assert lines[0].startswith("Traceback")
+        assert [line for line in lines if "on purpose" in line or "KeyboardInterrupt" in line]
+        assert "serviceradar" not in lines[-1]
+        assert "grpc/client" not in done.stderr
+    else:
+        assert lines == []
+
+
+def test_a_killed_process_leaves_a_folder_that_the_next_one_removes(
+    world: World,
+    tmp_path: Path,
+    short_folder: Path,
+) -> None:
+    """The folder of the control plane's socket does not pile up."""
+    write_identity(world, tmp_path)
+    environment = {"XDG_RUNTIME_DIR": str(short_folder)}
+    killed = run(
+        """
+        made = dial(*sys.argv[1:])
+        folder, = os.scandir(os.environ["XDG_RUNTIME_DIR"])
+        print(oct(folder.stat().st_mode))
+        os.utime(folder.path, (1, 1))
+        sys.stdout.flush()
+        os.kill(os.getpid(), 9)
+        """,
+        world.serve().target,
+        str(tmp_path),
+        environment=environment,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert killed.stdout == "0o40700\n"
+    assert len(list(short_folder.iterdir())) == 1
+    done = run("dial(*sys.argv[1:])", "127.0.0.1:1", str(tmp_path), environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert list(short_folder.iterdir()) == []
+
+
+FORK = """
+import json, signal
+def in_child(work):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        began = time.monotonic()
+        try:
+            said = work()
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(writer, json.dumps([said, time.monotonic() - began]).encode())
+        sys.exit(0)
+    os.close(writer)
+    said = os.read(reader, 65536)
+    status = os.waitpid(pid, 0)[1]
+    return json.loads(said), status
+target, folder = sys.argv[1:]
+"""
+
+
+def fork(world: World, tmp_path: Path, program: str) -> dict[str, object]:
+    write_identity(world, tmp_path)
+    done = run(FORK + program, world.serve().target, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    # gRPC core's own remark about forks beside an event loop of grpc.aio.
+    assert [line for line in done.stderr.splitlines() if "fork_posix.cc" not in line] == []
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_child_of_a_process_with_channels_is_refused_at_once(
+    world: World,
+    tmp_path: Path,
+) -> None:
+    """New channels, old channels and old stubs say what is wrong, and the parent goes on."""
+    found = fork(
+        world,
+        tmp_path,
+        """
+made = dial(target, folder)
+stub = made.unary_unary("/t/unary")
+stub(b"parent", timeout=10)
+results = [
+    in_child(lambda: call(dial(target, folder))),
+    in_child(lambda: stub(b"child", timeout=5)),
+    in_child(lambda: stub.future(b"child", timeout=5)),
+    in_child(lambda: made.unary_unary("/t/unary")),
+    in_child(lambda: made.close()),
+]
+print(json.dumps({"children": results, "parent": call(made), "new": call(dial(target, folder))}))
+""",
+    )
+    children = found["children"]
+    assert isinstance(children, list)
+    for (said, seconds), status in children:
+        assert said.startswith("SecurityError: ")
+        assert "created before fork: create it in the worker" in said
+        assert seconds < 1
+        assert status == 0
+    assert str(found["parent"]).startswith("answered")
+    assert str(found["new"]).startswith("answered")
+
+
+def test_a_child_of_a_process_that_used_grpc_otherwise_is_refused_at_once(
+    world: World,
+    tmp_path: Path,
+) -> None:
+    """A use of gRPC without this library makes the child unusable as well, and it says so."""
+    found = fork(
+        world,
+        tmp_path,
+        """
+plain = grpc.insecure_channel("127.0.0.1:1")
+call(plain)
+(said, seconds), status = in_child(lambda: call(dial(target, folder)))
+print(json.dumps({"said": said, "seconds": seconds, "parent": call(dial(target, folder))}))
+""",
+    )
+    assert "create it in the worker" in str(found["said"])
+    assert isinstance(found["seconds"], float)
+    assert found["seconds"] < 1
+    assert str(found["parent"]).startswith("answered")
+
+
+def test_a_child_of_a_process_without_grpc_makes_its_own_channels(
+    world: World,
+    tmp_path: Path,
+) -> None:
+    """Forked workers work if the parent never used gRPC."""
+    found = fork(
+        world,
+        tmp_path,
+        """
+results = [in_child(lambda: call(dial(target, folder))) for _ in range(2)]
+print(json.dumps({"children": results, "parent": call(dial(target, folder))}))
+""",
+    )
+    children = found["children"]
+    assert isinstance(children, list)
+    assert all(said.startswith("answered") for (said, _), _ in children)
+    assert str(found["parent"]).startswith("answered")
+
+
+def test_a_spawned_process_inherits_nothing_of_ours(world: World, tmp_path: Path) -> None:
+    """Programs that a process with channels starts make channels of their own."""
+    write_identity(world, tmp_path)
+    done = run(
+        """
+        import subprocess
+        before = dict(os.environ)
+        made = dial(*sys.argv[1:])
+        print(call(made))
+        assert dict(os.environ) == before
+        program = "from tests.grpc.client.child import *; import sys; print(call(dial(*sys.argv[1:])))"
+        print(subprocess.run([sys.executable, "-c", program, *sys.argv[1:]], capture_output=True, text=True))
+        """,
+        world.serve().target,
+        str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("answered") == 2

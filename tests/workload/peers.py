@@ -1,0 +1,108 @@
+"""What may stand behind a Workload API's address, and how to wait for what it does."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+DEADLINE: Final = 15.0
+
+
+def until(holds: Callable[[], object], what: str = "", *, timeout: float = DEADLINE) -> None:
+    """Wait until something holds; fail when it does not within the deadline."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"still not so after {timeout:g} s: {what}"
+        time.sleep(0.002)
+
+
+class Peer:
+    """A socket where each connection is served by a function in a thread of its own.
+
+    When the function returns the connection is closed.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[socket.socket], None],
+        *,
+        path: Path | None = None,
+        family: int = socket.AF_UNIX,
+        backlog: int = 16,
+    ) -> None:
+        self.served = 0
+        self._serve = serve
+        self._listener = socket.socket(family)
+        self._connections: list[socket.socket] = []
+        self._listener.bind(
+            str(path) if path else ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0)
+        )
+        self._listener.listen(backlog)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return int(self._listener.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join(DEADLINE)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            threading.Thread(target=self._serve_one, args=[connection], daemon=True).start()
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        self.served += 1
+        with connection, contextlib.suppress(OSError):
+            self._serve(connection)
+
+
+def relay(target: Path) -> Callable[[socket.socket], None]:
+    """Pass everything on to a Unix socket."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve(connection: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as inner:
+            inner.connect(str(target))
+            back = threading.Thread(target=pump, args=[inner, connection], daemon=True)
+            back.start()
+            pump(connection, inner)
+            back.join(DEADLINE)
+
+    return serve
