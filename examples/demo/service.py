@@ -48,8 +48,12 @@ class Service:
     def _read(self) -> None:
         output = self._process.stdout
         for line in output or ():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = {"event": "unreadable", "text": line.decode(errors="replace")}
             with self._changed:
-                self._events.append(json.loads(line))
+                self._events.append(event)
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import re
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -29,8 +31,9 @@ def arguments(description: str) -> argparse.Namespace:
 
 
 def log(event: str, **facts: object) -> None:
-    """Write one event as a line of JSON."""
-    print(json.dumps({"event": event, **facts}, default=str), flush=True)
+    """Write one event as a line of JSON, whole, whichever thread it comes from."""
+    line = json.dumps({"event": event, **facts}, default=str) + "\n"
+    os.write(sys.stdout.fileno(), line.encode())
 
 
 class _Warnings(logging.Handler):

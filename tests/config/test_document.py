@@ -144,6 +144,8 @@ def test_read(text: str, document: dict[str, object]) -> None:
         (nested(MAX_DEPTH + 1, lists=True), "nested deeper than 100"),
         ("[" * 100_000, "nested deeper than 100"),
         ('{"a":' * 100_000, "nested deeper than 100"),
+        ('{"a": "\\\\", "b":' + "[" * 100_000, "nested deeper than 100"),
+        ('{"a": "\\\\\\"", "b":' + "[" * 100_000, "nested deeper than 100"),
         ('{"a": "' + "x" * MAX_DOCUMENT_BYTES + '"}', f"larger than {MAX_DOCUMENT_BYTES} bytes"),
         ('{"a": "' + "\u00e9" * (MAX_DOCUMENT_BYTES // 2) + '"}', "larger than"),
     ],
@@ -221,7 +223,7 @@ def test_size_limit() -> None:
 
 
 @patient
-@given(json_values)
+@given(json_values | st.recursive(st.text(alphabet='\\"[{a', max_size=4), st.lists))
 def test_nesting_is_exact(value: object) -> None:
     """Nesting is counted as a parser would descend, whatever strings hold."""
 
@@ -297,9 +299,8 @@ def itself() -> dict[str, object]:
     return made
 
 
-def laughs() -> dict[str, object]:
+def laughs(value: object) -> dict[str, object]:
     """Make a small mapping that a copy would turn into 10 to the 40th items."""
-    value: object = "ha"
     for _ in range(40):
         value = [value] * 10
     return {"a": value, "b": {"c": value}}
@@ -325,7 +326,9 @@ def laughs() -> dict[str, object]:
         ({"\ud800": 1}, "holds half of a surrogate pair"),
         (Pairs(), "a: occurs twice"),
         (itself(), "nested deeper than 100"),
-        (laughs(), "larger than"),
+        (laughs("ha"), "larger than"),
+        (laughs(0), "larger than"),
+        (laughs({}), "larger than"),
         ({str(number): number for number in range(900_000)}, "larger than"),
         ({"a": "x" * (MAX_DOCUMENT_BYTES + 1)}, "larger than"),
     ],

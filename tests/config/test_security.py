@@ -318,6 +318,7 @@ def test_bad_workload_socket(socket: str) -> None:
         ("/pki", "./a.pem", "/pki/a.pem"),
         ("/pki", "../a.pem", "/a.pem"),
         ("/pki", "/etc/a.pem", "/etc/a.pem"),
+        ("/pki", "/etc/../a.pem", "/etc/../a.pem"),
         ("/pki", "/pki/a.pem", "/pki/a.pem"),
         ("pki", "a.pem", "pki/a.pem"),
         ("pki", "pki/a.pem", "pki/pki/a.pem"),

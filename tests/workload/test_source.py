@@ -10,7 +10,8 @@ import os
 import pickle
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -33,7 +34,6 @@ from tests.workload.peers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from serviceradar_security import X509Svid
 
@@ -153,7 +153,7 @@ def test_is_what_transports_take(api: FakeWorkloadApi) -> None:
         assert isinstance(source, X509ContextSource)
         source.wait_ready(timeout=10)
         for each in (pickle.dumps, copy.deepcopy):
-            with pytest.raises(TypeError, match="cannot pickle"):
+            with pytest.raises(TypeError, match="open one in the process that uses it"):
                 each(source)
 
 
@@ -175,6 +175,12 @@ def _uses(source: X509Source) -> list[Callable[[], object]]:
         lambda: source.subscribe(print),
         lambda: asyncio.run(iterate()),
     ]
+
+
+WAIT: Final[dict[str, Callable[[X509Source, float], X509Context]]] = {
+    "sync": lambda source, timeout: source.wait_ready(timeout=timeout),
+    "async": lambda source, timeout: asyncio.run(source.wait_ready_async(timeout=timeout)),
+}
 
 
 def _deny(api: FakeWorkloadApi) -> None:
@@ -228,10 +234,7 @@ def test_wait_ready_timeout(
         else:
             until(lambda: source.status().next_attempt is None)
         with pytest.raises(SourceTimeoutError) as caught:
-            if twin == "sync":
-                source.wait_ready(timeout=0.05)
-            else:
-                asyncio.run(source.wait_ready_async(timeout=0.05))
+            WAIT[twin](source, 0.05)
         message = str(caught.value)
         assert message.startswith("no identity within 0.05 s: ")
         assert [each for each in [api.endpoint, *words] if each not in message] == []
@@ -367,14 +370,15 @@ def test_subscribe(api: FakeWorkloadApi) -> None:
 def test_same_again_is_not_published(api: FakeWorkloadApi) -> None:
     """A snapshot that is delivered again unchanged calls nobody (R-WLAPI-32)."""
     seen = Seen()
-    with X509Source(api.endpoint) as source, source.subscribe(seen):
+    with X509Source(api.endpoint) as source:
         source.wait_ready(timeout=10)
-        until(lambda: len(seen.contexts) == 1)
-        for _ in range(3):
-            api.publish()
-        (new,) = api.rotate()
-        until(lambda: seen.contexts[-1].default == new)
-        assert len(seen.contexts) == source.status().updates == 2
+        with source.subscribe(seen):
+            for _ in range(3):
+                api.publish()
+            (new,) = api.rotate()
+            until(lambda: seen.contexts)
+        assert [each.default for each in seen.contexts] == [new]
+        assert source.status().updates == 2
 
 
 def test_slow_subscriber(api: FakeWorkloadApi) -> None:
@@ -392,8 +396,7 @@ def test_slow_subscriber(api: FakeWorkloadApi) -> None:
         with source.subscribe(slow):
             api.rotate()
             assert entered.wait(20)
-            for _ in range(5):
-                (newest,) = api.rotate()
+            newest = [api.rotate()[0] for _ in range(5)][-1]
             until(lambda: source.current().default == newest)  # the receiver is not held up
             go.set()
             until(lambda: len(seen) == 2)
@@ -414,14 +417,16 @@ def test_raising_subscriber(api: FakeWorkloadApi, caplog: pytest.LogCaptureFixtu
         source.subscribe(seen),
     ):
         source.wait_ready(timeout=10)
-        until(lambda: calls and seen.contexts)
         api.rotate()
-        until(lambda: len(calls) == 2 and len(seen.contexts) == 2)
+        until(lambda: calls and seen.contexts)
+        before = len(calls), len(seen.contexts)
+        api.rotate()
+        until(lambda: len(calls) > before[0] and len(seen.contexts) > before[1])
         assert source.status().state is State.READY
     failed = [
         r for r in caplog.records if "a subscriber of the identity source failed" in r.message
     ]
-    assert len(failed) == 2
+    assert len(failed) == len(calls)
 
 
 def test_subscriber_that_calls_back(api: FakeWorkloadApi) -> None:
@@ -437,8 +442,9 @@ def test_subscriber_that_calls_back(api: FakeWorkloadApi) -> None:
                 subscription.close()
             done.set()
 
-        subscription = source.subscribe(call)
         source.wait_ready(timeout=10)
+        subscription = source.subscribe(call)
+        api.rotate()
         assert done.wait(10)
         subscription.close()
 
@@ -453,7 +459,7 @@ def test_subscribing_races_with_closing(api: FakeWorkloadApi) -> None:
             while True:
                 source.subscribe(print)
         closer.join(10)
-    until(lambda: not _threads("serviceradar-security"))
+    until(lambda: not _threads())
 
 
 # ---- asyncio ------------------------------------------------------------------------------------
@@ -490,8 +496,7 @@ def test_updates_before_the_first(socket_path: Path) -> None:
             await asyncio.sleep(0)
             with FakeWorkloadApi([ID], socket_path=socket_path) as api:
                 context = await asyncio.wait_for(first, 10)
-                for _ in range(3):
-                    (newest,) = await asyncio.to_thread(api.rotate)
+                newest = [(await asyncio.to_thread(api.rotate))[0] for _ in range(3)][-1]
                 until(lambda: source.current().default == newest)
                 assert (await asyncio.wait_for(anext(updates), 10)).default == newest
                 assert context.default != newest
@@ -646,8 +651,9 @@ def test_close_from_a_callback(api: FakeWorkloadApi) -> None:
 
     source.subscribe(close)
     source.subscribe(other)
+    api.rotate()
     assert closed.wait(10)
-    until(lambda: not _threads("serviceradar-security"))
+    until(lambda: not _threads())
     with pytest.raises(SourceClosedError):
         source.current()
 
@@ -662,7 +668,7 @@ def test_close_from_the_receiving_thread(api: FakeWorkloadApi) -> None:
 
     source = X509Source(api.endpoint, pick=pick)
     source.open()
-    until(lambda: not _threads("serviceradar-security"))
+    until(lambda: not _threads())
     until(lambda: api.connections == 0)
     assert _descriptors() == descriptors
     assert source.status().state is State.CLOSED
@@ -684,7 +690,7 @@ def test_close_of_many_threads(api: FakeWorkloadApi) -> None:
             assert os.read(read, 10) == b"x"
             os.close(read)
             os.close(write)
-    until(lambda: not _threads("serviceradar-security"))
+    until(lambda: not _threads())
 
 
 def test_close_does_not_wait_for_ever(api: FakeWorkloadApi) -> None:
@@ -696,8 +702,10 @@ def test_close_does_not_wait_for_ever(api: FakeWorkloadApi) -> None:
         go.wait(60)
 
     source = X509Source(api.endpoint).open()
+    source.wait_ready(timeout=10)
     for _ in range(3):
         source.subscribe(stuck)
+    api.rotate()
     assert entered.wait(10)
     before = time.monotonic()
     source.close(timeout=0.2)
@@ -711,7 +719,7 @@ def test_close_does_not_wait_for_ever(api: FakeWorkloadApi) -> None:
     with pytest.raises(SourceClosedError):
         other.wait_ready(timeout=60)
     go.set()
-    until(lambda: not _threads("serviceradar-security"))
+    until(lambda: not _threads())
 
 
 def test_nothing_leaks(api: FakeWorkloadApi) -> None:
@@ -728,17 +736,19 @@ def test_nothing_leaks(api: FakeWorkloadApi) -> None:
     for number in range(100):
         round_of_life(number)
     until(lambda: api.connections == 0)
-    assert threading.active_count() == threads
-    assert _descriptors() == descriptors
+    assert threading.active_count() <= threads
+    assert _descriptors() <= descriptors
 
 
 # ---- inside -------------------------------------------------------------------------------------
 
 
-def _threads(prefix: str) -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name.startswith(prefix)]
+def _threads() -> list[threading.Thread]:
+    """Give the threads of this room's sources and subscriptions that run."""
+    names = {"serviceradar-security-workload", "serviceradar-security-subscriber"}
+    return [each for each in threading.enumerate() if each.name in names]
 
 
 def _descriptors() -> int:
     gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

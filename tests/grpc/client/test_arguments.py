@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"target": "unix:/run/core.sock"}, "no Unix sockets"),
-    ({"source": object()}, "a source with the method current"),
-    ({"authorizer": lambda _: None}, "use authorize_id, authorize_one_of"),
+    ({"source": "a source"}, "a source with the method current"),
+    ({"authorizer": "an authorizer"}, "use authorize_id, authorize_one_of"),
     ({"options": [("grpc.service_config", "{}")]}, "give timeouts with the call, and retry in"),
     ({"options": [("grpc.http_proxy", "x:1")]}, "do not go through a proxy"),
     ({"options": [("grpc.enable_http_proxy", 1)]}, "do not go through a proxy"),
@@ -135,6 +135,10 @@ def test_a_channel_makes_all_kinds_of_calls(world: World) -> None:
         answer, call = unary.with_call(b"1", timeout=DEADLINE, metadata=[("k", "v")])
         assert call.code() is grpc.StatusCode.OK
         assert unary.future(b"1", timeout=DEADLINE).result(DEADLINE) == answer
+        # As stubs that protoc's plugin for Python writes ask for it.
+        make: Any = made.unary_unary
+        registered = make("/t/unary", None, None, _registered_method=True)
+        assert registered(b"1", timeout=DEADLINE) == answer
         many: Any = made.unary_stream("/t/many")
         assert list(many(b"1", timeout=DEADLINE)) == [answer] * 3
         collect: Any = made.stream_unary("/t/collect")

@@ -59,7 +59,7 @@ def test_the_applications_bootstrap_keeps_what_is_its_own(form: str, tmp_path: P
     [
         ({"GRPC_XDS_BOOTSTRAP": "/nonexistent/bootstrap"}, "GRPC_XDS_BOOTSTRAP is set"),
         ({"GRPC_XDS_BOOTSTRAP_CONFIG": "{"}, "GRPC_XDS_BOOTSTRAP_CONFIG is set"),
-        ({"GRPC_XDS_BOOTSTRAP_CONFIG": "[" * 100_000}, "cannot be read"),
+        ({"GRPC_XDS_BOOTSTRAP_CONFIG": "[" * 5_000}, "cannot be read"),
         ({"GRPC_XDS_BOOTSTRAP_CONFIG": "[]"}, "no JSON object"),
         ({"GRPC_XDS_BOOTSTRAP_CONFIG": '{"authorities": 1}'}, "'authorities' is no JSON object"),
         (

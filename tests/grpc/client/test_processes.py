@@ -137,10 +137,21 @@ def test_a_child_of_a_process_with_channels_is_refused_at_once(
         world,
         tmp_path,
         """
+import asyncio
+from serviceradar_security.grpc.client import aio_channel
 made = dial(target, folder)
 stub = made.unary_unary("/t/unary")
 stub(b"parent", timeout=10)
+async def make():
+    global aio_made, aio_stub
+    aio_made = aio_channel(target, Source(folder), EXPECTED)
+    aio_stub = aio_made.unary_unary("/t/unary")
+    await aio_stub(b"parent", timeout=10)
+asyncio.run(make())
 results = [
+    in_child(lambda: aio_stub(b"child", timeout=5)),
+    in_child(lambda: aio_made.get_state()),
+    in_child(lambda: asyncio.run(make())),
     in_child(lambda: call(dial(target, folder))),
     in_child(lambda: stub(b"child", timeout=5)),
     in_child(lambda: stub.future(b"child", timeout=5)),

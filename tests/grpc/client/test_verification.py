@@ -80,26 +80,26 @@ def test_a_server_with_an_intermediate_is_called(world: World) -> None:
 @pytest.mark.parametrize(
     ("authorizer", "accepted"),
     [
-        (authorize_member_of(TrustDomain.parse("carverauto.test")), {"ours"}),
-        (authorize_member_of(TrustDomain.parse("partner.test")), {"theirs"}),
-        (authorize_member_of(TrustDomain.parse("test")), set()),
-        (authorize_any(), {"ours", "theirs"}),
-        (authorize_one_of([]), set()),
-        (authorize_one_of([SpiffeId.parse(SERVER), SpiffeId.parse(PARTNER)]), {"ours", "theirs"}),
-        (expect("spiffe://carverautoXtest/ns/demo/sa/core".lower()), set()),
+        (authorize_member_of(TrustDomain.parse("carverauto.test")), "ours"),
+        (authorize_member_of(TrustDomain.parse("partner.test")), "theirs"),
+        (authorize_member_of(TrustDomain.parse("test")), ""),
+        (authorize_any(), "ours theirs"),
+        (authorize_one_of([]), ""),
+        (authorize_one_of([SpiffeId.parse(SERVER), SpiffeId.parse(PARTNER)]), "ours theirs"),
+        (expect("spiffe://carverautoXtest/ns/demo/sa/core".lower()), ""),
     ],
     ids=repr,
 )
 def test_each_authorizer_decides_in_core(
     world: World,
     authorizer: Authorizer,
-    accepted: set[str],
+    accepted: str,
 ) -> None:
     """Core accepts exactly the servers that the authorizer accepts."""
     source = world.source()
     servers = {"ours": world.serve(), "theirs": world.serve(PARTNER, authority=world.theirs)}
     codes = {name: call_sync(each.target, source, authorizer)[0] for name, each in servers.items()}
-    assert {name for name, code in codes.items() if code is grpc.StatusCode.OK} == accepted
+    assert [name for name, code in codes.items() if code is grpc.StatusCode.OK] == accepted.split()
 
 
 def test_a_root_path_id_is_never_accepted(world: World) -> None:

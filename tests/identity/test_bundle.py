@@ -1,0 +1,479 @@
+"""Trust bundles from DER, PEM and bundle documents: section 7 of the requirements."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import logging
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serviceradar_security.errors import TrustBundleError
+from serviceradar_security.identity import bundle as bundle_module
+from serviceradar_security.identity.bundle import (
+    MAX_BUNDLE_BYTES,
+    MAX_CERTIFICATE_BYTES,
+    TrustBundle,
+)
+from tests.identity.pki import (
+    LOCAL,
+    PARTNER,
+    Party,
+    certificate,
+    der,
+    patched,
+    raw_extension,
+    signer,
+)
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+patient = settings(deadline=None, max_examples=150)
+
+ROOT = Party("root")
+FIRST = signer(ROOT, ROOT)
+SECOND = signer(Party("second"), ROOT)
+LEAF = certificate(Party("leaf"), ROOT)
+FIRST_DER, SECOND_DER = der(FIRST, SECOND)
+FIRST_PEM, SECOND_PEM = (each.public_bytes(Encoding.PEM) for each in (FIRST, SECOND))
+KEY_PEM = ROOT.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+
+
+def x5c(*certificates: x509.Certificate) -> list[str]:
+    """Write certificates as a JWK does."""
+    return [base64.b64encode(each).decode() for each in der(*certificates)]
+
+
+def jwk(**changes: Any) -> dict[str, Any]:
+    """Make a good x509-svid entry, with changes; None takes a member out."""
+    entry = {"kty": "EC", "use": "x509-svid", "x5c": x5c(FIRST), "crv": "P-256", **changes}
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def document(*keys: object, **members: object) -> bytes:
+    """Make a bundle document."""
+    return json.dumps({"keys": keys, **members}).encode()
+
+
+# ---- DER ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(b"", [], id="nothing"),
+        pytest.param(FIRST_DER, [FIRST], id="one"),
+        pytest.param(SECOND_DER + FIRST_DER, [SECOND, FIRST], id="two, in their order"),
+        pytest.param(FIRST_DER + SECOND_DER + FIRST_DER, [FIRST, SECOND], id="one twice"),
+    ],
+)
+def test_der(data: bytes, expected: list[x509.Certificate]) -> None:
+    """Concatenated DER gives each authority once, in order; nothing gives an empty bundle."""
+    bundle = TrustBundle.from_der(LOCAL, data)
+
+    assert list(bundle.authorities) == expected
+    assert list(bundle.der) == der(*expected)
+    assert bundle.trust_domain == LOCAL
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"garbage", id="garbage"),
+        pytest.param(FIRST_PEM, id="PEM"),
+        pytest.param(b"\n" + FIRST_DER, id="newline before"),
+        pytest.param(FIRST_DER + b"\n", id="newline after"),
+        pytest.param(FIRST_DER + b"\0", id="padding"),
+        pytest.param(FIRST_DER[:-1], id="cut"),
+        pytest.param(FIRST_DER + SECOND_DER[:-1], id="second cut"),
+        pytest.param(b"\x30\x00", id="an empty sequence"),
+        pytest.param(FIRST_DER + b"\x30\x03\x02\x01\x00", id="a sequence that is no certificate"),
+        pytest.param(
+            ROOT.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+            id="a private key",
+        ),
+        pytest.param(
+            patched(FIRST, ROOT, bytes.fromhex("a003020102"), bytes.fromhex("a003020107")),
+            id="a version that there is not",
+        ),
+    ],
+)
+def test_der_that_is_none(data: bytes) -> None:
+    """Anything but certificates refuses the whole, in one line that names the domain (R-BUNDLE-15)."""
+    with pytest.raises(TrustBundleError, match=r"example\.org") as caught:
+        TrustBundle.from_der(LOCAL, data)
+
+    assert "\n" not in str(caught.value)
+
+
+@patient
+@given(st.binary(max_size=300), st.integers(min_value=0, max_value=len(FIRST_DER)))
+def test_arbitrary_bytes(noise: bytes, cut: int) -> None:
+    """Whatever the bytes, there is a bundle or our error."""
+    for data in (noise, FIRST_DER[:cut] + noise, FIRST_DER + noise):
+        for read in (TrustBundle.from_der, TrustBundle.from_pem, TrustBundle.from_jwks):
+            try:
+                read(LOCAL, data)
+            except TrustBundleError as error:
+                assert "\n" not in str(error)  # noqa: PT017 - both ways are fine
+
+
+# ---- PEM ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(b"", [], id="nothing"),
+        pytest.param(b" \r\n\t", [], id="white space"),
+        pytest.param(FIRST_PEM, [FIRST], id="one"),
+        pytest.param(FIRST_PEM + SECOND_PEM, [FIRST, SECOND], id="two"),
+        pytest.param(FIRST_PEM + FIRST_PEM, [FIRST], id="one twice"),
+        pytest.param(b"# the root\n" + FIRST_PEM + b"# its heir\n" + SECOND_PEM, [FIRST, SECOND]),
+        pytest.param(FIRST_PEM.replace(b"\n", b"\r\n"), [FIRST], id="other line ends"),
+        pytest.param(FIRST_PEM.decode(), [FIRST], id="text"),
+    ],
+)
+def test_pem(data: bytes | str, expected: list[x509.Certificate]) -> None:
+    """PEM gives each authority once, in order; empty input gives an empty bundle."""
+    assert list(TrustBundle.from_pem(LOCAL, data).authorities) == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"garbage", id="garbage"),
+        pytest.param(FIRST_DER, id="DER"),
+        pytest.param("käse\ud800", id="text that no encoding takes"),
+        pytest.param(FIRST_PEM + KEY_PEM, id="a key too"),
+        pytest.param(KEY_PEM, id="a key alone"),
+        pytest.param(FIRST_PEM.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"), id="trusted"),
+        pytest.param(FIRST_PEM.replace(b"CERTIFICATE", b"X509 CERTIFICATE"), id="X509"),
+        pytest.param(FIRST_PEM + SECOND_PEM[:-30], id="second cut in its end"),
+        pytest.param(FIRST_PEM + SECOND_PEM[:200], id="second cut"),
+        pytest.param(FIRST_PEM + SECOND_PEM.replace(END, b""), id="second without end"),
+        pytest.param(FIRST_PEM.replace(END, b"") + SECOND_PEM, id="first without end"),
+        pytest.param(FIRST_PEM.replace(BEGIN, b"----BEGIN CERTIFICATE----") + SECOND_PEM),
+        pytest.param(FIRST_PEM.replace(END, b"-----END X-----"), id="another end"),
+        pytest.param(FIRST_PEM.replace(b"MII", b"M!I"), id="not base64"),
+        pytest.param(BEGIN + b"\nMAA=\n" + END, id="not a certificate"),
+    ],
+)
+def test_pem_that_is_none(data: bytes | str) -> None:
+    """A key, a cut block or garbage refuses the whole: a bundle is never half of a file (R-BUNDLE-15)."""
+    with pytest.raises(TrustBundleError, match=r"example\.org") as caught:
+        TrustBundle.from_pem(LOCAL, data)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_pem_round_trip() -> None:
+    """What is written as PEM reads as an equal bundle."""
+    bundle = TrustBundle.from_der(LOCAL, FIRST_DER + SECOND_DER)
+
+    assert TrustBundle.from_pem(LOCAL, bundle.to_pem()) == bundle
+
+
+# ---- bundle documents --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="cut"),
+        pytest.param(b"[]", id="an array"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'"keys"', id="text"),
+        pytest.param(b"{}", id="no keys"),
+        pytest.param(b'{"keys": null}', id="keys null"),
+        pytest.param(b'{"keys": {}}', id="keys an object"),
+        pytest.param(b'{"keys": "x"}', id="keys text"),
+        pytest.param(b'{"KEYS": []}', id="another case"),
+        pytest.param(b'{"keys": []} x', id="something after"),
+        pytest.param(b'{"keys": [], "x": NaN}', id="NaN"),
+        pytest.param(b'{"keys": [], "x": -Infinity}', id="infinity"),
+        pytest.param(b'{"keys": [], "x": ' + b"9" * 5000 + b"}", id="a huge number"),
+        pytest.param(b"\xff\xfe", id="not UTF-8"),
+        pytest.param('{"keys": []}'.encode("utf-16"), id="UTF-16"),
+        pytest.param(b"\xef\xbb\xbf" + document(), id="a byte order mark"),
+        pytest.param(b'{"keys":' + b"[" * 100_000, id="deep"),
+        pytest.param(b'{"keys":' + b'{"a":' * 100_000, id="deep in objects"),
+    ],
+)
+def test_a_document_that_is_none(data: bytes) -> None:
+    """Without a JSON object that has an array `keys` there is no bundle (R-BUNDLE-01)."""
+    with pytest.raises(TrustBundleError, match=r"bundle document of example\.org"):
+        TrustBundle.from_jwks(LOCAL, data)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(None, id="null"),
+        pytest.param("x", id="text"),
+        pytest.param([], id="an array"),
+        pytest.param({}, id="empty"),
+        pytest.param(jwk(kty="ET"), id="unknown kty"),  # R-BUNDLE-03
+        pytest.param(jwk(kty=None), id="no kty"),
+        pytest.param(jwk(kty="ec"), id="kty in lower case"),
+        pytest.param(jwk(kty=["EC"]), id="kty an array"),
+        pytest.param(jwk(use=None), id="no use"),  # R-BUNDLE-04
+        pytest.param(jwk(use="X509-SVID"), id="use in upper case"),
+        pytest.param(jwk(use="sig"), id="unknown use"),
+        pytest.param(jwk(use=["x509-svid"]), id="use an array"),
+        pytest.param(jwk(use="jwt-svid"), id="jwt-svid"),  # R-BUNDLE-08
+        pytest.param(jwk(use="wit-svid"), id="wit-svid"),
+        pytest.param(jwk(x5c=None), id="no x5c"),  # R-BUNDLE-05
+        pytest.param(jwk(x5c=[]), id="empty x5c"),
+        pytest.param(jwk(x5c={}), id="x5c an object"),
+        pytest.param(jwk(x5c=x5c(FIRST)[0]), id="x5c text"),
+        pytest.param(jwk(x5c=[None]), id="x5c of null"),
+        pytest.param(jwk(x5c=[""]), id="x5c of nothing"),  # R-BUNDLE-07
+        pytest.param(jwk(x5c=["!"]), id="x5c not base64"),
+        pytest.param(jwk(x5c=["é"]), id="x5c not ASCII"),
+        pytest.param(jwk(x5c=["MAA="]), id="x5c not a certificate"),
+        pytest.param(jwk(x5c=[x5c(FIRST)[0].rstrip("=") + "=A="]), id="x5c with a bad end"),
+        pytest.param(jwk(x5c=[x5c(FIRST)[0][:400] + "\n" + x5c(FIRST)[0][400:]]), id="x5c wrapped"),
+        pytest.param(
+            jwk(x5c=[base64.b64encode(FIRST_DER + b"\0").decode()]),
+            id="x5c with a byte too many",
+        ),
+        pytest.param(
+            jwk(x5c=[base64.urlsafe_b64encode(b"\xff" * 300).decode()]),
+            id="x5c in another alphabet",
+        ),
+        pytest.param(jwk(x5c=[FIRST_PEM.decode()]), id="x5c in PEM"),
+        pytest.param(jwk(x5c=x5c(LEAF)), id="x5c of a leaf"),
+        pytest.param(jwk(x5c=x5c(LEAF, FIRST)), id="x5c of a leaf and a root"),
+        pytest.param(jwk(x5c=x5c(signer(ROOT, ROOT, ca=None))), id="x5c without constraints"),
+        pytest.param(
+            jwk(
+                x5c=x5c(signer(ROOT, ROOT, extensions=[(raw_extension("2.5.29.37", b"\0"), False)]))
+            ),
+            id="x5c with an extension that cannot be read",
+        ),
+        pytest.param(
+            jwk(
+                x5c=[
+                    base64.b64encode(
+                        patched(
+                            FIRST,
+                            ROOT,
+                            bytes.fromhex("a003020102"),
+                            bytes.fromhex("a003020107"),
+                        ),
+                    ).decode(),
+                ],
+            ),
+            id="x5c of a version that there is not",
+        ),
+    ],
+)
+def test_an_entry_costs_only_itself(entry: object) -> None:
+    """What cannot be used is left out, before and after good entries (R-BUNDLE-03 to -08)."""
+    good = jwk(x5c=x5c(SECOND))
+
+    assert TrustBundle.from_jwks(LOCAL, document(entry)).authorities == ()
+    for keys in ((entry, good), (good, entry), (entry, good, entry)):
+        assert TrustBundle.from_jwks(LOCAL, document(*keys)).authorities == (SECOND,)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        pytest.param([], [], id="none"),  # R-BUNDLE-02
+        pytest.param([jwk()], [FIRST], id="EC"),
+        pytest.param([jwk(kty="RSA")], [FIRST], id="RSA"),
+        pytest.param([jwk(kty="OKP")], [FIRST], id="OKP"),
+        pytest.param([jwk(kid="x")], [FIRST], id="kid"),  # R-BUNDLE-08
+        pytest.param([jwk(x5c=[*x5c(FIRST), "!"])], [FIRST], id="second not base64"),  # -06
+        pytest.param([jwk(x5c=[*x5c(FIRST, SECOND)])], [FIRST], id="second good"),
+        pytest.param([jwk(x5c=[*x5c(FIRST), None, 7])], [FIRST], id="others no text"),
+        pytest.param([jwk(), jwk()], [FIRST], id="one twice"),
+        pytest.param([jwk(x5c=x5c(SECOND)), jwk()], [SECOND, FIRST], id="two, in their order"),
+        pytest.param([jwk(new="member", x=[1])], [FIRST], id="unknown members"),
+    ],
+)
+def test_a_document(keys: list[object], expected: list[x509.Certificate]) -> None:
+    """A document gives the union of the first x5c values of its x509-svid entries."""
+    bundle = TrustBundle.from_jwks(LOCAL, document(*keys))
+
+    assert list(bundle.authorities) == expected
+    assert bundle == TrustBundle.from_der(LOCAL, b"".join(der(*expected)))
+
+
+def test_unknown_members_of_a_document_are_ignored() -> None:
+    """Sequence, refresh hint and unknown members change nothing, whatever they hold (R-BUNDLE-11)."""
+    plain = TrustBundle.from_jwks(LOCAL, document(jwk()))
+
+    for members in (
+        {"spiffe_sequence": 12035488, "spiffe_refresh_hint": 600},
+        {"spiffe_sequence": "x", "spiffe_refresh_hint": -1, "new": {"deep": [None]}},
+        {"trust_domain": "partner.example"},  # R-BUNDLE-12: the caller names the domain
+    ):
+        assert TrustBundle.from_jwks(LOCAL, document(jwk(), **members)) == plain
+
+
+def test_an_authority_left_out_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """An x509-svid entry without a usable certificate warns; other kinds of entries do not (R-BUNDLE-07)."""
+    with caplog.at_level(logging.WARNING, "serviceradar_security"):
+        TrustBundle.from_jwks(
+            LOCAL, document(jwk(), jwk(use="jwt-svid"), jwk(kty="ET"), jwk(x5c=[]))
+        )
+        assert caplog.messages == []
+        TrustBundle.from_jwks(LOCAL, document(jwk(x5c=x5c(LEAF))))
+
+    (message,) = caplog.messages
+    assert "example.org" in message
+    assert "CA certificate" in message
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@patient
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "kty": st.sampled_from(["EC", "RSA"]) | json_values,
+                "use": st.just("x509-svid") | json_values,
+                "x5c": st.lists(st.just(x5c(FIRST)[0]) | json_values, max_size=3) | json_values,
+            },
+        )
+        | json_values,
+        max_size=4,
+    ),
+)
+def test_arbitrary_entries(keys: list[object]) -> None:
+    """Whatever JSON the entries are, the document reads, and holds at most the good certificate."""
+    bundle = TrustBundle.from_jwks(LOCAL, document(*keys))
+
+    assert set(bundle.der) <= {FIRST_DER}
+
+
+# ---- limits and arguments ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["from_der", "from_pem", "from_jwks"])
+@pytest.mark.parametrize("data", [None, 7, bytearray(b""), memoryview(b""), ["x"]])
+def test_other_types_are_refused(name: str, data: object) -> None:
+    """What is not bytes gets our error."""
+    with pytest.raises(TrustBundleError, match="bytes"):
+        getattr(TrustBundle, name)(LOCAL, data)
+
+
+@pytest.mark.parametrize("name", ["from_der", "from_pem", "from_jwks"])
+@pytest.mark.parametrize("trust_domain", [None, "example.org", LOCAL.id])
+def test_the_trust_domain_is_given(name: str, trust_domain: object) -> None:
+    """A bundle is of a `TrustDomain` that the caller names (R-BUNDLE-12)."""
+    with pytest.raises(TrustBundleError, match="TrustDomain"):
+        getattr(TrustBundle, name)(trust_domain, b"")
+
+
+@pytest.mark.parametrize("name", ["from_der", "from_pem", "from_jwks"])
+def test_a_bundle_that_is_too_large(name: str) -> None:
+    """Sixteen megabytes and a byte are refused before they are looked at."""
+    with pytest.raises(TrustBundleError, match=f"at most {MAX_BUNDLE_BYTES}"):
+        getattr(TrustBundle, name)(LOCAL, bytes(MAX_BUNDLE_BYTES + 1))
+
+
+def test_a_certificate_that_is_too_large() -> None:
+    """A certificate of more than 64 KiB refuses a DER or PEM bundle, and in a document itself only."""
+    big = signer(
+        ROOT,
+        ROOT,
+        extensions=[(raw_extension("1.2.3.4", bytes(MAX_CERTIFICATE_BYTES)), False)],
+    )
+
+    with pytest.raises(TrustBundleError, match=f"at most {MAX_CERTIFICATE_BYTES}"):
+        TrustBundle.from_der(LOCAL, FIRST_DER + der(big)[0])
+    with pytest.raises(TrustBundleError, match=f"at most {MAX_CERTIFICATE_BYTES}"):
+        TrustBundle.from_pem(LOCAL, FIRST_PEM + big.public_bytes(Encoding.PEM))
+    found = TrustBundle.from_jwks(LOCAL, document(jwk(x5c=x5c(big)), jwk()))
+    assert found.authorities == (FIRST,)
+
+
+def test_too_many_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of authorities has a limit, in each format."""
+    monkeypatch.setattr(bundle_module, "MAX_AUTHORITIES", 1)
+
+    for read, data in (
+        (TrustBundle.from_der, FIRST_DER + SECOND_DER),
+        (TrustBundle.from_pem, FIRST_PEM + SECOND_PEM),
+        (TrustBundle.from_jwks, document(jwk(), jwk(x5c=x5c(SECOND)))),
+    ):
+        with pytest.raises(TrustBundleError, match=r"more than 1|at most 1"):
+            read(LOCAL, data)
+
+
+# ---- the value ---------------------------------------------------------------------------------
+
+
+def test_equality_and_hash() -> None:
+    """Bundles are equal if trust domain and certificates in their order are, and in no other way."""
+    both = TrustBundle.from_der(LOCAL, FIRST_DER + SECOND_DER)
+
+    assert both == TrustBundle.from_pem(LOCAL, FIRST_PEM + SECOND_PEM)
+    assert hash(both) == hash(TrustBundle.from_pem(LOCAL, FIRST_PEM + SECOND_PEM))
+    assert both != TrustBundle.from_der(PARTNER, FIRST_DER + SECOND_DER)
+    assert both != TrustBundle.from_der(LOCAL, FIRST_DER)
+    assert both != LOCAL
+    assert TrustBundle.from_der(LOCAL, b"") != TrustBundle.from_der(PARTNER, b"")
+
+
+def test_copies() -> None:
+    """Copies and pickles are equal, also after the bundle was used."""
+    bundle = TrustBundle.from_der(LOCAL, FIRST_DER + SECOND_DER)
+    bundle.verification_store()
+
+    for again in (
+        copy.copy(bundle),
+        copy.deepcopy(bundle),
+        pickle.loads(pickle.dumps(bundle)),  # noqa: S301 - our own
+    ):
+        assert again == bundle
+        assert hash(again) == hash(bundle)
+        assert again.verification_store() is not None
+
+
+def test_a_bundle_does_not_change() -> None:
+    """No attribute can be set or deleted, and the class cannot be called."""
+    bundle = TrustBundle.from_der(LOCAL, FIRST_DER)
+
+    for name in ("_der", "_store", "authorities", "trust_domain", "new"):
+        with pytest.raises(AttributeError):
+            setattr(bundle, name, ())
+        with pytest.raises(AttributeError):
+            delattr(bundle, name)
+    with pytest.raises(TypeError, match="from_der"):
+        TrustBundle(LOCAL, FIRST_DER)
+
+
+def test_repr_says_whose_and_how_many() -> None:
+    """The representation is short."""
+    assert (
+        repr(TrustBundle.from_der(LOCAL, FIRST_DER)) == "TrustBundle('example.org', 1 authorities)"
+    )
+
+
+def test_an_empty_bundle_has_no_anchors() -> None:
+    """There is no store of nothing to validate against (R-BUNDLE-02)."""
+    with pytest.raises(TrustBundleError, match="no authority"):
+        TrustBundle.from_der(LOCAL, b"").verification_store()
