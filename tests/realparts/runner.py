@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+# In the background of a shell Ctrl-C is ignored, and that is inherited.
+CTRL_C: Final = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 class Runner:
@@ -22,7 +24,7 @@ class Runner:
 
     def __init__(self, script: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", CTRL_C + script],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the traceback of KeyboardInterrupt

@@ -80,7 +80,7 @@ class SpireServer(ServerAdmin, Part):
         self._settings = f"""
             server {{
                 bind_address = "127.0.0.1"
-                bind_port = %d
+                bind_port = $PORT
                 socket_path = "{self._socket}"
                 trust_domain = {json.dumps(trust_domain)}
                 data_dir = "{self.folder}/data"
@@ -135,7 +135,7 @@ class SpireServer(ServerAdmin, Part):
 
     def _launch(self) -> None:
         config = self.folder / "server.conf"
-        config.write_text(self._settings % self.port)
+        config.write_text(self._settings.replace("$PORT", str(self.port)))
         self.process = process.start(
             [self.program, "run", "-config", config], log=self.log, cwd=self.folder
         )

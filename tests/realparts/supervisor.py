@@ -102,7 +102,7 @@ class Supervisor:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,  # a process group of its own, to be killed as one
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  # this process has one thread
+                preexec_fn=_prepare_program,  # noqa: PLW1509  # this process has one thread
                 **identity,
             )
         self._programs[program.pid] = (program, request["stop_signal"])
@@ -142,12 +142,14 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
+def _prepare_program() -> None:
     """Ask the kernel to kill this program when the supervisor dies: its own last line of defence.
 
     The kernel means the parent's thread, not its process; the supervisor has only one.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A shell makes what it starts in the background ignore Ctrl-C, and that is inherited.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

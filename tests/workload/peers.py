@@ -24,6 +24,12 @@ def until(holds: Callable[[], object], what: str = "", *, timeout: float = DEADL
         time.sleep(0.002)
 
 
+def source_threads() -> list[threading.Thread]:
+    """Give the threads of sources and subscriptions that run."""
+    names = {"serviceradar-security-workload", "serviceradar-security-subscriber"}
+    return [each for each in threading.enumerate() if each.name in names]
+
+
 class Peer:
     """A socket where each connection is served by a function in a thread of its own.
 

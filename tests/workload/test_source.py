@@ -30,7 +30,7 @@ from serviceradar_security.testing.authority import FakeAuthority
 from serviceradar_security.testing.workload_api import FakeWorkloadApi
 from serviceradar_security.workload.watch import State
 from tests.workload.material import DOMAIN, ID, OTHER_ID
-from tests.workload.peers import until
+from tests.workload.peers import source_threads, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -459,7 +459,7 @@ def test_subscribing_races_with_closing(api: FakeWorkloadApi) -> None:
             while True:
                 source.subscribe(print)
         closer.join(10)
-    until(lambda: not _threads())
+    until(lambda: not source_threads())
 
 
 # ---- asyncio ------------------------------------------------------------------------------------
@@ -643,6 +643,7 @@ def test_close_before_open() -> None:
 def test_close_from_a_callback(api: FakeWorkloadApi) -> None:
     """A subscriber may close the source; another that runs is waited for."""
     closed, other = threading.Event(), Seen()
+    api.hang()
     source = X509Source(api.endpoint).open()
 
     def close(_: X509Context) -> None:
@@ -653,7 +654,7 @@ def test_close_from_a_callback(api: FakeWorkloadApi) -> None:
     source.subscribe(other)
     api.rotate()
     assert closed.wait(10)
-    until(lambda: not _threads())
+    until(lambda: not source_threads())
     with pytest.raises(SourceClosedError):
         source.current()
 
@@ -668,7 +669,7 @@ def test_close_from_the_receiving_thread(api: FakeWorkloadApi) -> None:
 
     source = X509Source(api.endpoint, pick=pick)
     source.open()
-    until(lambda: not _threads())
+    until(lambda: not source_threads())
     until(lambda: api.connections == 0)
     assert _descriptors() == descriptors
     assert source.status().state is State.CLOSED
@@ -690,7 +691,7 @@ def test_close_of_many_threads(api: FakeWorkloadApi) -> None:
             assert os.read(read, 10) == b"x"
             os.close(read)
             os.close(write)
-    until(lambda: not _threads())
+    until(lambda: not source_threads())
 
 
 def test_close_does_not_wait_for_ever(api: FakeWorkloadApi) -> None:
@@ -719,7 +720,7 @@ def test_close_does_not_wait_for_ever(api: FakeWorkloadApi) -> None:
     with pytest.raises(SourceClosedError):
         other.wait_ready(timeout=60)
     go.set()
-    until(lambda: not _threads())
+    until(lambda: not source_threads())
 
 
 def test_nothing_leaks(api: FakeWorkloadApi) -> None:
@@ -741,12 +742,6 @@ def test_nothing_leaks(api: FakeWorkloadApi) -> None:
 
 
 # ---- inside -------------------------------------------------------------------------------------
-
-
-def _threads() -> list[threading.Thread]:
-    """Give the threads of this room's sources and subscriptions that run."""
-    names = {"serviceradar-security-workload", "serviceradar-security-subscriber"}
-    return [each for each in threading.enumerate() if each.name in names]
 
 
 def _descriptors() -> int:

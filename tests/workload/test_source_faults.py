@@ -58,7 +58,7 @@ def test_agent_killed_and_back(api: FakeWorkloadApi) -> None:
         for _ in range(2):
             api.stop()
             until(lambda: source.status().state is State.DEGRADED)
-            end = time.monotonic() + 0.6
+            end = time.monotonic() + 0.45
             while time.monotonic() < end:  # not a wait to be right: several attempts are watched
                 status, now = source.status(), time.time()
                 assert status.state is State.DEGRADED

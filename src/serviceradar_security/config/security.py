@@ -134,9 +134,7 @@ def read_block(value: object, problems: Problems, *, path: str) -> SecurityConfi
     if isinstance(nested, dict):
         ignored += _check_names(nested, _Files, ("tls",), problems)
         # One form counts, never a mixture of both: the nested one wins.
-        for name in [name for name in _Files.model_fields if name in members]:
-            del members[name]
-            ignored.append((name,))
+        ignored += [(name,) for name in _Files.model_fields if name in members]
     _warn_ignored(ignored, path)
     return _normalise(members, problems, path=path)
 

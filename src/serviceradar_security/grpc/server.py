@@ -72,8 +72,8 @@ def server_options(source: X509ContextSource | None = None) -> list[tuple[str, i
         try:
             svid = source.current().default
             life = svid.not_after - svid.not_before
-        except SecurityError:
-            _LOG.debug("no identity yet: connection ages are those for SVIDs of an hour")
+        except Exception as error:  # noqa: BLE001 - as at a handshake: it may recover
+            _LOG.debug("no identity yet (%s): ages for SVIDs of an hour", type(error).__name__)
     age = max(life / 2, _MIN_AGE)
     return [
         ("grpc.max_connection_age_ms", int(age.total_seconds() * 1000)),

@@ -132,7 +132,7 @@ class Judge:
             spiffe_id = verify_x509_svid(chain, context.bundles, at=at, purpose=self._purpose)
             self._authorize(spiffe_id)
         except PeerError as error:
-            _LOG.warning("refused the peer %s: %s", peer, error)
+            _LOG.warning("refused the peer %s: %s", peer, str(error))  # no frames in the record
             return _Verdict(at + _REFUSAL_LIFE, None, _copy(error))
         _LOG.debug("accepted the peer %s as %s", peer, spiffe_id)
         return _Verdict(min(at + _VERDICT_LIFE, leaf.not_valid_after_utc), spiffe_id, None)
@@ -141,8 +141,8 @@ class Judge:
         """R-X509-24: whatever an authorizer raises refuses the peer."""
         try:
             self._authorizer.authorize(spiffe_id)
-        except PeerError:
-            raise
+        except PeerError as error:  # of whatever kind: the verification is behind us
+            raise PeerNotAuthorizedError(str(error), spiffe_id=spiffe_id) from error
         except Exception as error:
             raise PeerNotAuthorizedError(
                 f"the authorizer failed with {type(error).__name__} on {spiffe_id}: refused",
@@ -204,5 +204,4 @@ def _copy(refusal: PeerError | None) -> PeerError:
         )
     if refusal is None:
         return PeerVerificationError("the peer is refused")
-    # Of a kind of its own, as an authorizer may raise, only the words are kept.
     return PeerNotAuthorizedError(str(refusal), spiffe_id=refusal.spiffe_id)

@@ -40,7 +40,7 @@ __all__ = ["PrivateKey", "X509Svid"]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 """The kinds of key that an SVID may have (R-X509-30)."""
 
-_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)  # TLS stacks do not offer P-521 by default
 _MIN_RSA_BITS: Final = 2048
 _NOT_FITTING: Final = "the private key does not belong to the certificate of"
 
@@ -254,7 +254,7 @@ def _load_key(data: bytes, *, pem: bool) -> PrivateKey:
         return loaded
     raise X509SvidError(
         "the private key is of a kind that is not used for SVIDs: it must be RSA of 2048 bits or "
-        "more, ECDSA on P-256, P-384 or P-521, or Ed25519",
+        "more, ECDSA on P-256 or P-384, or Ed25519",
     )
 
 

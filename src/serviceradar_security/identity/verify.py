@@ -178,7 +178,8 @@ def _validate_path(
 ) -> None:
     if not bundle.authorities:
         raise PeerVerificationError(
-            f"the bundle of {bundle.trust_domain} has no authority: nobody of it is trusted",
+            f"{spiffe_id} is not trusted: the bundle of {bundle.trust_domain} has no authority, so "
+            "nobody of it is",
             reason="untrusted_chain",
             spiffe_id=spiffe_id,
         )

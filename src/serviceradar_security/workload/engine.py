@@ -121,7 +121,7 @@ class Engine:
 
     def opened(self) -> None:
         """Take note that a stream is open."""
-        self._report(self.watch.opened, log=False)
+        self._report(self.watch.opened, quiet=True)
 
     def message(self, data: bytes) -> None:
         """Take a message, or count it as refused."""
@@ -153,26 +153,21 @@ class Engine:
         self._report(self.watch.closed, quiet=True)
         self._reader = SnapshotReader()
 
-    def _report(
-        self,
-        event: Callable[[Instant], _T],
-        *,
-        log: bool = True,
-        quiet: bool = False,
-    ) -> _T:
-        """Pass an event to the machine, and wake who waits; if `quiet`, only for a new state."""
+    def _report(self, event: Callable[[Instant], _T], *, quiet: bool = False) -> _T:
+        """Pass an event to the machine, wake and log; if `quiet`, only for a new state."""
         now = self._clock()
         with self.changed:
             before = self.watch.state
             result = event(now)
             status = self.watch.status(now)
             self._shown = copy.copy(self.watch)
-            if not quiet or status.state is not before:
+            heard = not quiet or status.state is not before
+            if heard:
                 self.version += 1
                 self.changed.notify_all()
                 for listener in self.listeners:
                     listener()
-        if log:
+        if heard:
             self._announce(before, status)
         return result
 

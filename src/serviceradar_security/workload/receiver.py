@@ -207,7 +207,7 @@ class Receiver:
                 sock.connect(address)
             except BlockingIOError:
                 if self._endpoint.kind == "unix":
-                    raise ConnectionRefusedError("its queue of connections is full") from None
+                    raise OSError("its queue of connections is full") from None
                 if not self._wait_connected(sock):
                     sock.close()
                     return None

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from serviceradar_security.errors import (
     ConfigError,
@@ -165,6 +165,9 @@ class X509Source:
         engine = self._engine  # in the child of a fork, showing it must not start it
         state = "not open" if engine is None else engine.status().state.value
         return f"X509Source({str(self._endpoint)!r}, {state})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an X509Source is not pickled: open one in the process that uses it")
 
     def current(self) -> X509Context:
         """Give the newest snapshot.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ class Subscription:
         """Start the thread; made by ``source.subscribe``."""
         self._callback = callback
         self._on_close = on_close
-        self._changed = threading.Condition()
-        self._newest: X509Context | None = None
+        # No lock is held here, since a signal handler may close what it interrupts: both are safe
+        # to use from one.
+        self._newest: deque[X509Context] = deque(maxlen=1)
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._closed = False
         self._pid = os.getpid()
         self._thread = threading.Thread(
@@ -47,9 +51,9 @@ class Subscription:
 
     def offer(self, context: X509Context) -> None:
         """Hand over a new snapshot; returns at once."""
-        with self._changed:
-            self._newest = context
-            self._changed.notify()
+        self._newest.append(context)
+        if self._wake.empty():
+            self._wake.put(None)
 
     def close(self, *, timeout: float = 5.0) -> None:
         """End the subscription; may be called twice.
@@ -58,10 +62,9 @@ class Subscription:
             timeout: Seconds to wait for a call that runs, unless that is the caller.
         """
         if self._pid != os.getpid():
-            return  # the thread, and whoever holds the lock, stayed with the parent of the fork
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+            return  # the thread stayed with the parent of the fork
+        self._closed = True
+        self._wake.put(None)
         self._on_close(self)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
@@ -79,11 +82,13 @@ class Subscription:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._newest is not None)
-                context, self._newest = self._newest, None
-                if self._closed or context is None:
-                    return
+            self._wake.get()
+            if self._closed:
+                return
+            try:
+                context = self._newest.pop()
+            except IndexError:
+                continue  # it was taken as the one before was to be
             try:
                 self._callback(context)
             except Exception:  # noqa: BLE001 - a user's function may raise anything

@@ -20,6 +20,7 @@ from serviceradar_security.grpc.client.resources import (
     build_endpoints,
     build_listener,
 )
+from tests.grpc.client.child import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -264,4 +265,4 @@ def test_the_plane_stops_while_streams_are_open(
             assert await core._stream.read() is grpc.aio.EOF
 
     play(short_folder, scene)
-    assert caplog.text == ""
+    assert unexpected(caplog.text) == []

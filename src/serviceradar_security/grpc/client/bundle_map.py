@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -30,6 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["BundleMap", "render_bundle_map"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
+_TEXTS: Final = frozenset(
+    (
+        "BMPString",
+        "IA5String",
+        "NumericString",
+        "PrintableString",
+        "T61String",
+        "UTF8String",
+        "UniversalString",
+    ),
+)
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _REMEMBERED: Final = 4096
 
@@ -87,15 +97,13 @@ def _kind_of_key(der: bytes) -> str:
     if certificate.version is not x509.Version.v3:
         raise ValueError("its certificate is not X.509 version 3")
     try:
-        # A second parser, as strict about names and strings as core's own: what either of the
-        # two refuses is not written.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
-    except ssl.SSLError as error:
-        raise ValueError("its certificate cannot be read by TLS") from error
-    try:
+        names = [*certificate.subject, *certificate.issuer]
         key = certificate.public_key()
+        _ = (certificate.extensions, certificate.not_valid_before_utc)
     except Exception as error:
-        raise ValueError("its key cannot be read") from error
+        raise ValueError("its names, its extensions or its key cannot be read") from error
+    if not all(_is_text(each) for each in names):
+        raise ValueError("one of its names holds a value that is no text")
     if isinstance(key, rsa.RSAPublicKey):
         return "RSA"
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
@@ -103,3 +111,10 @@ def _kind_of_key(der: bytes) -> str:
     raise ValueError(
         "gRPC core reads authorities with RSA keys and with ECDSA keys on P-256, P-384 and P-521",
     )
+
+
+def _is_text(attribute: x509.NameAttribute[str | bytes]) -> bool:
+    """Tell whether core's parser takes the value: it refuses, for example, a time in a name."""
+    # The parser keeps the ASN.1 type to itself.
+    kind = getattr(attribute, "_type", None)
+    return kind is None or kind.name in _TEXTS

@@ -201,7 +201,12 @@ def _read_authority(value: object) -> str:
 def _open(runtime: Runtime, wish: Wish) -> Lease:
     plane = runtime.plane
     route = plane.call(plane.open(wish), undo=plane.release)
-    return Lease(route, wish.source, lambda ended: plane.leave_note(plane.release, ended))
+    return Lease(
+        route,
+        wish.source,
+        closed=lambda ended: plane.leave_note(plane.release, ended),
+        dropped=lambda ended: plane.leave_note(plane.release_later, ended),
+    )
 
 
 def _listener(lease: Lease) -> str:

@@ -95,8 +95,9 @@ class ControlPlane:
         """End the streams in order, then the server: cancelled handlers would print tracebacks."""
         for stream in self._streams:
             stream.inbox.put_nowait(None)
-        if self._server is not None:
-            await self._server.stop(1.0)
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(0.5)
 
     def put(self, type_url: str, name: str, body: pb.Any) -> None:
         """Set a resource; `flush` sends it."""

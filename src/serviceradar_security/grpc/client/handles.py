@@ -8,6 +8,7 @@ closed, or the last thing that could make a call is gone, its route is given bac
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from serviceradar_security.grpc.client.routes import Route
     from serviceradar_security.identity.context import X509ContextSource
 
-__all__ = ["AioHandle", "Handle", "Lease", "disable_all"]
+__all__ = ["AioHandle", "Handle", "Lease", "disable_all", "keep_for_ever"]
 
 
 class Lease:
@@ -32,17 +33,30 @@ class Lease:
         self,
         route: Route,
         source: X509ContextSource,
-        give_back: Callable[[Route], None],
+        *,
+        closed: Callable[[Route], None],
+        dropped: Callable[[Route], None],
     ) -> None:
-        """Hold a route, and the source that its identity comes from."""
+        """Hold a route, and the source that its identity comes from.
+
+        Args:
+            route: The route.
+            source: Kept alive as long as the channel.
+            closed: Called with the route when the channel was closed.
+            dropped: Called with the route when nobody holds the channel any more, from whatever
+                thread notices.
+        """
         self.route = route
         self.source = source
-        self._end = weakref.finalize(self, give_back, route)
+        self._closed = closed
+        # It must not lead to the source, which may hold the channel itself.
+        self._end = weakref.finalize(self, dropped, route)
         self._end.atexit = False  # the process ends: nobody waits for tidiness
 
     def give_back(self) -> None:
         """End the use, once."""
-        self._end()
+        if self._end.detach() is not None:
+            self._closed(self.route)
 
     def held_by(self, maker: Any) -> Any:
         """Let an object that makes calls keep the lease alive, as it keeps grpcio's channel."""
@@ -157,7 +171,6 @@ class AioHandle(grpc.aio.Channel):
 
 _HANDLES: Final[weakref.WeakSet[Handle | AioHandle]] = weakref.WeakSet()
 _MAKERS: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-_BURIED: Final[list[object]] = []
 
 
 class _Refusal:
@@ -173,17 +186,22 @@ class _Refusal:
 def disable_all(reason: str) -> None:
     """Let every handle and every object that makes calls refuse; for a forked child.
 
-    grpcio's own objects would hang. They are kept, since their end would hang as well.
+    grpcio's own objects would hang, and end the process when they end.
     """
 
-    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+    def refuse(*_arguments: object, **_named: object) -> NoReturn:
         raise SecurityError(reason)
 
     for handle in list(_HANDLES):
-        _BURIED.append(handle._raw)  # noqa: SLF001 - the handles are this module's
+        keep_for_ever(handle._raw)  # noqa: SLF001 - the handles are this module's
         handle._raw = _Refusal(reason)  # type: ignore[assignment]  # noqa: SLF001 - it refuses as any channel
     for maker in list(_MAKERS):
-        _BURIED.append(maker)
-        refusals = dict.fromkeys(("__call__", "future", "with_call"), refuse)
+        keep_for_ever(maker)
+        refusals: dict[str, Any] = dict.fromkeys(("__call__", "future", "with_call"), refuse)
         with contextlib.suppress(TypeError):  # a kind of object that cannot change its class
             maker.__class__ = type("AfterFork", (type(maker),), refusals)
+
+
+def keep_for_ever(thing: object) -> None:
+    """Let an object outlive the interpreter: its end would call into gRPC core."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from serviceradar_security.errors import SecurityError
+from serviceradar_security.grpc.client.bundle_map import render_bundle_map
 from serviceradar_security.grpc.client.memory_file import MemoryFile
 from serviceradar_security.grpc.client.rotation import Standing, mark_pushed, plan_step
 
@@ -37,10 +38,11 @@ __all__ = ["LANES", "PROVIDER_PREFIX", "SLOTS", "Materials", "Slot"]
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 SLOTS: Final = 32
 """How many sources can have open channels at once in one process."""
-LANES: Final = 4
+LANES: Final = 8
 _REFRESH: Final = 1  # seconds between reads of a live provider; core knows no less
-_SURELY_READ: Final = 1.6
+_SURELY_READ: Final = 1.625
 _NOBODY: Final = "nobody"
+_NO_TRUST: Final = render_bundle_map({}).data
 PROVIDER_PREFIX: Final = "serviceradar-security:"
 """Begins the name of each of our certificate providers, which share a table with others'."""
 
@@ -55,10 +57,11 @@ class Slot:
         self.released_at = float("-inf")
         self._identity = MemoryFile(f"identity-{number}")
         self._trust = MemoryFile(f"trust-{number}")
+        self._trust.replace(_NO_TRUST)
         self._standing = Standing()
         self._lane: int | None = None
-        self._named = 0  # lanes below this number may be alive
         self._next = 0
+        self._warm: set[int] = set()  # lanes that may be alive
         self._wanted_since: float | None = None
         self._source: Callable[[], X509ContextSource | None] = _no_source
         self._subscription = contextlib.ExitStack()
@@ -93,7 +96,7 @@ class Slot:
         self._said = ""
         if now - self.released_at >= _SURELY_READ:
             # Whatever is still alive has read since that nothing is left here.
-            self._named = 0
+            self._warm.clear()
         subscribe = getattr(source, "subscribe", None)
         if subscribe is not None:
             try:
@@ -102,12 +105,19 @@ class Slot:
                 _LOG.debug("%r cannot be subscribed to: %s", source, error)
 
     def release(self, now: float) -> None:
-        """Withdraw the files and forget the source."""
-        self._subscription.close()
+        """Withdraw the files and forget the source.
+
+        Raises:
+            SecurityError: The files are not ours any more.
+        """
+        try:
+            self._subscription.close()
+        except Exception as error:  # noqa: BLE001 - a foreign source; the subscription is over
+            _LOG.debug("a subscription did not end in order: %s", error)
         self._source = _no_source
-        self._withdraw()
         self._standing = Standing()
         self.released_at = now
+        self._withdraw()
 
     def step(self, now: datetime, clock: float) -> bool:
         """Ask the source, write what changed, and say whether channels must be pointed anew.
@@ -126,11 +136,11 @@ class Slot:
             return False
         if self._wanted_since is None:
             self._wanted_since = clock
-        if self._next < self._named and clock - self._wanted_since < _SURELY_READ:
+        if self._next in self._warm and clock - self._wanted_since < _SURELY_READ:
             return False
         _LOG.debug("connections of slot %d are made anew: %s", self.number, step.push)
         self._lane = self._next
-        self._named = max(self._named, self._next + 1)
+        self._warm.add(self._next)
         self._next = (self._next + 1) % LANES
         self._wanted_since = None
         self._standing = mark_pushed(self._standing)
@@ -187,7 +197,8 @@ class Slot:
 
     def _withdraw(self) -> None:
         self._identity.withdraw()
-        self._trust.withdraw()
+        # An empty map trusts nobody, and core does not complain of it when it reads it.
+        self._trust.replace(_NO_TRUST)
         self._lane = None
         self._wanted_since = None
 
@@ -198,11 +209,13 @@ class Materials:
     def __init__(self) -> None:
         """Make the files; nothing is in them."""
         self._slots = [Slot(number) for number in range(SLOTS)]
-        self._nothing = MemoryFile(_NOBODY)
+        self._no_identity = MemoryFile(f"identity-{_NOBODY}")
+        self._no_trust = MemoryFile(f"trust-{_NOBODY}")
+        self._no_trust.replace(_NO_TRUST)
 
     def providers(self) -> dict[str, Any]:
         """Describe every certificate provider for the bootstrap."""
-        found = _pair(_NOBODY, None, self._nothing, self._nothing)
+        found = _pair(_NOBODY, None, self._no_identity, self._no_trust)
         for slot in self._slots:
             found |= slot.providers()
         return found
@@ -210,6 +223,10 @@ class Materials:
     def in_use(self) -> list[Slot]:
         """Give the slots that have open channels."""
         return [slot for slot in self._slots if slot.users]
+
+    def has_room_for(self, source: X509ContextSource) -> bool:
+        """Tell whether a slot is free, or is this source's own."""
+        return any(not slot.users or slot.belongs_to(source) for slot in self._slots)
 
     def acquire(
         self,
@@ -253,7 +270,8 @@ class Materials:
         """Give all files back."""
         for slot in self._slots:
             slot.close()
-        self._nothing.close()
+        self._no_identity.close()
+        self._no_trust.close()
 
 
 def _no_source() -> None:

@@ -43,9 +43,12 @@ __all__ = ["Plane", "Wish"]
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _TICK: Final = 1.0
 _SOON: Final = 0.1
+_LINGER: Final = 10.0
 _SETTLE_TIMEOUT: Final = 5.0
 _PIN_SECONDS: Final = 5
 _PATIENCE: Final = 8.0  # longer than all waits inside, so that those can say what is wrong
+_LAST_PATIENCE: Final = 2.0
+_ENDED: Final = "the control plane of gRPC channels has ended: the program is about to exit"
 _NEVER_IDLE: Final = ("grpc.client_idle_timeout_ms", 2**31 - 1)
 
 _T = TypeVar("_T")
@@ -83,6 +86,7 @@ class Plane:
         self._pin: grpc.aio.Channel | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._sweep: asyncio.TimerHandle | None = None
+        self._lingering: list[Route] = []
         self._thread = threading.Thread(
             target=self._loop.run_forever,
             name="serviceradar-grpc",
@@ -92,23 +96,33 @@ class Plane:
 
     # --- from any thread
 
-    def call(self, work: Coroutine[Any, Any, _T], undo: Callable[[_T], None] | None = None) -> _T:
+    def call(
+        self,
+        work: Coroutine[Any, Any, _T],
+        *,
+        undo: Callable[[_T], None] | None = None,
+        patience: float = _PATIENCE,
+    ) -> _T:
         """Let the plane do some work and wait for it.
 
         Args:
             work: A coroutine for the plane's loop.
             undo: Takes back a result that came too late for the caller.
+            patience: How long to wait.
 
         Raises:
             SecurityError: As the work raises it, or because it was not done in time.
         """
+        if not self._thread.is_alive():
+            work.close()
+            raise SecurityError(_ENDED)
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(_PATIENCE)
+            return future.result(patience)
         except TimeoutError as error:
             self._abandon(future, undo)
             raise SecurityError(
-                f"the control plane of gRPC channels did not answer within {_PATIENCE:g} s: the "
+                f"the control plane of gRPC channels did not answer within {patience:g} s: the "
                 "machine is overloaded, or this process was forked from one that used gRPC",
             ) from error
         except BaseException:  # an interrupt of the waiting thread
@@ -121,14 +135,17 @@ class Plane:
             self._loop.call_soon_threadsafe(action, *arguments)
 
     def shut_down(self) -> None:
-        """End everything; for a plane that could not start."""
+        """End the thread and all that core holds for it, as far as that goes in a short time.
+
+        The memory files stay: channels that are still open go on reading them.
+        """
         with contextlib.suppress(SecurityError):
-            self.call(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_PATIENCE)
+            self.call(self._stop(), patience=_LAST_PATIENCE)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_LAST_PATIENCE)
         if not self._thread.is_alive():
             self._loop.close()
-            self.materials.close()
 
     # --- on the plane's loop
 
@@ -178,6 +195,9 @@ class Plane:
             SecurityError: All slots are taken, or core did not follow.
         """
         control, routes = self._parts()
+        if not self.materials.has_room_for(wish.source):
+            for route in list(self._lingering):
+                self._end_lingering(route)
         slot = self.materials.acquire(wish.source, self._wake, time.monotonic())
         try:
             self._look_at(slot)
@@ -187,10 +207,10 @@ class Plane:
             policy = Policy(wish.target, wish.authority, wish.authorizer, wish.patterns, slot)
             route = routes.add(policy)
         except BaseException:
-            self.materials.release(slot, time.monotonic())
+            self._release_slot(slot)
             raise
         try:
-            control.flush()
+            self._flush()
             name = resource_name(LISTENER, listener_name(route.listener))
             await control.settled(LISTENER, name, timeout=_SETTLE_TIMEOUT)
         except BaseException:
@@ -200,14 +220,34 @@ class Plane:
 
     def release(self, route: Route) -> None:
         """Take back one use of a route; the last one removes it."""
-        control, routes = self._parts()
+        _, routes = self._parts()
         routes.drop(route)
-        self.materials.release(route.policy.slot, time.monotonic())
+        self._release_slot(route.policy.slot)
         if self._sweep is None:  # many channels are often closed at once
-            self._sweep = self._loop.call_later(_SOON, self._swept, control)
+            self._sweep = self._loop.call_later(_SOON, self._flush)
 
-    def _swept(self, control: ControlPlane) -> None:
-        self._sweep = None
+    def release_later(self, route: Route) -> None:
+        """Take back the use of a channel that was dropped: calls in flight may need it yet."""
+        self._lingering.append(route)
+        self._loop.call_later(_LINGER, self._end_lingering, route)
+
+    def _release_slot(self, slot: Slot) -> None:
+        try:
+            self.materials.release(slot, time.monotonic())
+        except SecurityError as error:
+            _LOG.error("an identity of gRPC channels could not be withdrawn: %s", error)
+
+    def _end_lingering(self, route: Route) -> None:
+        if route in self._lingering:
+            self._lingering.remove(route)
+            self.release(route)
+
+    def _flush(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        control, routes = self._parts()
+        routes.write()
         control.flush()
 
     def _wake(self, slot: Slot) -> None:
@@ -217,11 +257,11 @@ class Plane:
         """Let a slot follow its source, and core follow the slot."""
         if not slot.users:
             return
-        control, routes = self._parts()
+        _, routes = self._parts()
         try:
             if slot.step(datetime.now(UTC), time.monotonic()):
                 routes.point_anew(slot)
-                control.flush()
+                self._flush()
         except SecurityError as error:
             _LOG.error("gRPC channels cannot follow their identity: %s", error)
 
@@ -242,10 +282,11 @@ class Plane:
             await self._pin.close()
         if self._control is not None:
             await self._control.stop()
+        self._ticker = self._pin = self._control = self._routes = None
 
     def _parts(self) -> tuple[ControlPlane, Routes]:
         if self._control is None or self._routes is None:
-            raise SecurityError("the control plane of gRPC channels is not running")
+            raise SecurityError(_ENDED)
         return self._control, self._routes
 
     def _abandon(self, future: Any, undo: Callable[[_T], None] | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from serviceradar_security.grpc.client.resolver import follow_name
@@ -76,11 +76,6 @@ class _Endpoints:
     follower: asyncio.Task[None] | None = None
 
 
-@dataclass(eq=False)
-class _Listener:
-    routes: dict[str, Route] = field(default_factory=dict)
-
-
 def listener_name(number: int) -> str:
     """Give the name of a listener as a channel dials it."""
     return f"channels-{number}"
@@ -94,15 +89,17 @@ class Routes:
         self._plane = plane
         self._numbers = itertools.count(1)
         self._routes: dict[Policy, Route] = {}
-        self._listeners: list[_Listener] = []
+        self._listeners: list[dict[str, Route]] = []  # by authority
+        self._unwritten: set[int] = set()
         self._endpoints: dict[Target, _Endpoints] = {}
         self._listener_for("")
+        self.write()
 
     def __len__(self) -> int:
         return len(self._routes)
 
     def add(self, policy: Policy) -> Route:
-        """Count a user of a policy's route, and make it if there is none. Flush afterwards."""
+        """Count a user of a policy's route, and make it if there is none. Write afterwards."""
         route = self._routes.get(policy)
         if route is None:
             key = _key(policy.authority)
@@ -115,28 +112,36 @@ class Routes:
             )
             self._routes[policy] = route
             self._put_cluster(route)
-            self._listeners[number].routes[key] = route
-            self._put_listener(number)
+            self._listeners[number][key] = route
+            self._unwritten.add(number)
         route.users += 1
         return route
 
-    def drop(self, route: Route) -> bool:
-        """Uncount a user of a route; tell whether it was the last, and the route is gone."""
+    def drop(self, route: Route) -> None:
+        """Uncount a user of a route; the last one ends it. Write afterwards."""
         route.users -= 1
         if route.users:
-            return False
+            return
         del self._routes[route.policy]
-        del self._listeners[route.listener].routes[_key(route.policy.authority)]
-        self._put_listener(route.listener)
+        del self._listeners[route.listener][_key(route.policy.authority)]
+        self._unwritten.add(route.listener)
         self._plane.remove(CLUSTER, route.cluster)
         self._release_endpoints(route.policy.target)
-        return True
 
     def point_anew(self, slot: Slot) -> None:
-        """Let every route of a slot name the slot's present lane. Flush afterwards."""
+        """Let every route of a slot name the slot's present lane."""
         for route in self._routes.values():
             if route.policy.slot is slot:
                 self._put_cluster(route)
+
+    def write(self) -> None:
+        """Put the listeners that changed into the table."""
+        for number in self._unwritten:
+            name = resource_name(LISTENER, listener_name(number))
+            clusters = {key: each.cluster for key, each in self._listeners[number].items()}
+            silent = (PIN_AUTHORITY,) if number == 0 else ()
+            self._plane.put(LISTENER, name, build_listener(name, clusters, silent))
+        self._unwritten.clear()
 
     def close(self) -> None:
         """End all lookups."""
@@ -146,17 +151,11 @@ class Routes:
 
     def _listener_for(self, key: str) -> int:
         for number, listener in enumerate(self._listeners):
-            if key not in listener.routes and len(listener.routes) < _ROUTES_ON_A_LISTENER:
+            if key not in listener and len(listener) < _ROUTES_ON_A_LISTENER:
                 return number
-        self._listeners.append(_Listener())
-        self._put_listener(len(self._listeners) - 1)
+        self._listeners.append({})
+        self._unwritten.add(len(self._listeners) - 1)
         return len(self._listeners) - 1
-
-    def _put_listener(self, number: int) -> None:
-        name = resource_name(LISTENER, listener_name(number))
-        clusters = {key: each.cluster for key, each in self._listeners[number].routes.items()}
-        silent = (PIN_AUTHORITY,) if number == 0 else ()
-        self._plane.put(LISTENER, name, build_listener(name, clusters, silent))
 
     def _put_cluster(self, route: Route) -> None:
         policy = route.policy

@@ -33,9 +33,9 @@ _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _TASKS: Final = Path("/proc/self/task")
 _CORE_THREAD: Final = "event_engine"
 _FORKED: Final = (
-    "gRPC was used in this process before it was forked, and gRPC core does not work in the child: "
-    "the channel was created before fork: create it in the worker (gunicorn: in post_fork, without "
-    "preloading), and start workers before the parent uses gRPC, or with spawn or forkserver"
+    "gRPC core does not work in a process that was forked from one that used it. What this channel "
+    "needs was created before fork: create it in the worker (gunicorn: in post_fork, without "
+    "preloading) of a parent that does not use gRPC, or start workers with spawn or forkserver"
 )
 
 
@@ -53,7 +53,7 @@ class Runtime:
         dead_end = grpc.ssl_channel_credentials(_certificate_of_nobody())
         self.credentials = grpc.xds_channel_credentials(dead_end)
         self.plane = Plane()
-        self._folder = None
+        self._folder: PrivateFolder | None = None
         try:
             self._folder = PrivateFolder(os.environ)
             document = merge_bootstrap(
@@ -65,12 +65,13 @@ class Runtime:
             with exported(document, os.environ):
                 self.plane.call(self.plane.pin(self.credentials))
         except BaseException:
-            self.plane.shut_down()
-            self.remove_folder()
+            self.end()
+            self.plane.materials.close()
             raise
 
-    def remove_folder(self) -> None:
-        """Remove the folder of the socket; connections go on."""
+    def end(self) -> None:
+        """End the plane and remove the folder of its socket; open channels go on without them."""
+        self.plane.shut_down()
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
@@ -101,8 +102,16 @@ def get_runtime() -> Runtime:
     with _PROCESS.lock:
         if _PROCESS.runtime is None:
             _PROCESS.runtime = Runtime()
-            atexit.register(_PROCESS.runtime.remove_folder)
+            atexit.register(_end_at_exit)
         return _PROCESS.runtime
+
+
+def _end_at_exit() -> None:
+    """Let go of gRPC core: some versions wait for two seconds if anybody holds it at the end."""
+    runtime, _PROCESS.runtime = _PROCESS.runtime, None
+    _PROCESS.obstacle = "no gRPC channel can be made any more: the program is about to exit"
+    if runtime is not None:
+        runtime.end()
 
 
 def _certificate_of_nobody() -> bytes:
@@ -147,7 +156,8 @@ def _forget_after_fork() -> None:
         return
     _PROCESS.obstacle = _FORKED
     if _PROCESS.runtime is not None:
-        atexit.unregister(_PROCESS.runtime.remove_folder)
+        atexit.unregister(_end_at_exit)
+        handles.keep_for_ever(_PROCESS.runtime)
     handles.disable_all(_FORKED)
 
 

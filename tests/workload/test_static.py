@@ -1,0 +1,191 @@
+"""The fixed source: one snapshot, through the methods of a live one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from serviceradar_security import (
+    SourceClosedError,
+    SourceError,
+    StaticSource,
+    X509Context,
+    X509Source,
+    X509SvidError,
+)
+from serviceradar_security.identity.context import X509ContextSource
+from serviceradar_security.workload.watch import SourceStatus, State
+from tests.workload.clock import START, Clock
+from tests.workload.material import ID, context_until
+from tests.workload.peers import source_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTEXT = context_until(100, start=START)
+
+
+class Wall(Clock):
+    """The wall clock alone."""
+
+    def now(self) -> datetime:
+        return self.wall
+
+
+def made() -> tuple[StaticSource, Wall]:
+    """Make a source under a clock."""
+    wall = Wall()
+    return StaticSource(CONTEXT, now=wall.now), wall
+
+
+def _collect(source: StaticSource) -> list[X509Context]:
+    async def main() -> list[X509Context]:
+        return [each async for each in source.updates()]
+
+    return asyncio.run(main())
+
+
+READS: dict[str, Callable[[StaticSource], X509Context]] = {
+    "current": lambda source: source.current(),
+    "wait_ready": lambda source: source.wait_ready(timeout=0),
+    "wait_ready_async": lambda source: asyncio.run(source.wait_ready_async(timeout=0)),
+    "updates": lambda source: _collect(source)[0],
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_reads(read: str) -> None:
+    """Every way of reading gives the snapshot, from the start and at once."""
+    source, _ = made()
+    assert READS[read](source) is CONTEXT
+
+
+def test_is_what_transports_take() -> None:
+    """It has the public methods of a live source, and the one that transports ask for."""
+    source, _ = made()
+    assert isinstance(source, X509ContextSource)
+    public = {each for each in dir(X509Source) if not each.startswith("_")} - {"endpoint"}
+    assert public <= set(dir(StaticSource))
+
+
+def test_status() -> None:
+    """The record of a valid snapshot says that all is well."""
+    source, wall = made()
+    wall.advance(50)
+    assert source.status() == SourceStatus(
+        state=State.READY,
+        since=START,
+        cause="",
+        advice="",
+        next_attempt=None,
+        spiffe_id=CONTEXT.default.spiffe_id,
+        not_after=START + timedelta(seconds=100),
+        updates=1,
+        rejected=0,
+    )
+
+
+@pytest.mark.parametrize("read", READS)
+def test_expiry(read: str) -> None:
+    """An identity is given to its last moment, and never after it (R-WLAPI-26)."""
+    source, wall = made()
+    wall.advance(99.999)
+    assert READS[read](source) is CONTEXT
+    wall.advance(0.001)
+    with pytest.raises(SourceError, match=f"{ID} expired at .*: use an X509Source"):
+        READS[read](source)
+    status = source.status()
+    assert status.state is State.EXPIRED
+    assert status.since == status.not_after == START + timedelta(seconds=100)
+    assert status.cause
+    assert status.advice
+
+
+def test_expired_from_the_start() -> None:
+    """A snapshot that has expired already was so since the source was made."""
+    wall = Wall(START + timedelta(seconds=500))
+    source = StaticSource(CONTEXT, now=wall.now)
+    assert source.status().state is State.EXPIRED
+    assert source.status().since == wall.wall
+    with pytest.raises(SourceError, match="expired"):
+        source.current()
+
+
+def test_system_clock() -> None:
+    """Without a clock the system's one decides."""
+    now = datetime.now(UTC)
+    with StaticSource(context_until(3600, start=now)) as source:
+        source.current()
+        assert source.status().since >= now
+    with pytest.raises(SourceError, match="expired"):
+        StaticSource(context_until(-1, start=now)).current()
+
+
+def test_no_identity() -> None:
+    """A snapshot without an identity is refused at once: it could not be presented."""
+    with pytest.raises(X509SvidError, match="no identity to present"):
+        StaticSource(X509Context(svids=[], bundles=CONTEXT.bundles))
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_closed(*, expired: bool) -> None:
+    """A closed source refuses every use but `status` and `close`, and shows no identity."""
+    source, wall = made()
+    with source as opened:
+        assert opened is source
+    for read in READS.values():
+        with pytest.raises(SourceClosedError, match="make a new one"):
+            read(source)
+    with pytest.raises(SourceClosedError):
+        source.open()
+    with pytest.raises(SourceClosedError):
+        source.subscribe(print)
+    wall.advance(1000 if expired else 1)
+    source.close()
+    assert source.status() == SourceStatus(
+        state=State.CLOSED,
+        since=START,
+        cause="",
+        advice="",
+        next_attempt=None,
+        spiffe_id=None,
+        not_after=None,
+        updates=1,
+        rejected=0,
+    )
+
+
+def test_asyncio() -> None:
+    """The asyncio form opens and closes as the other."""
+
+    async def main() -> StaticSource:
+        async with StaticSource(CONTEXT) as source:
+            assert await source.wait_ready_async() is CONTEXT
+        return source
+
+    with pytest.raises(SourceClosedError):
+        asyncio.run(main()).current()
+
+
+def test_subscribe() -> None:
+    """A subscriber is never called, and no thread of it outlives the source."""
+    source, _ = made()
+    calls: list[X509Context] = []
+    first, second = source.subscribe(calls.append), source.subscribe(calls.append)
+    with first:
+        assert len(source_threads()) == 2
+    first.close()
+    source.close()
+    second.close()
+    assert source_threads() == []
+    assert calls == []
+
+
+def test_repr() -> None:
+    """It shows the identity and no key."""
+    source, _ = made()
+    assert repr(source) == f"StaticSource({CONTEXT!r})"
+    assert ID in repr(source)
