@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 CHECK_VENV ?= .venv-check
+OLDEST_VENV ?= .venv-oldest
 WORKERS ?= auto
 PROTOS := src/serviceradar_security/_proto/workload.proto \
           src/serviceradar_security/_proto/control_plane.proto \
@@ -13,7 +14,7 @@ PROTOS := src/serviceradar_security/_proto/workload.proto \
 UV_COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
               --no-annotate --no-header --no-emit-index-url --upgrade
 
-.PHONY: help demo demo-spire test check bench proto lock clean parts
+.PHONY: help demo demo-spire test test-oldest check bench proto lock clean parts
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +30,9 @@ test: $(VENV)/.ready parts ## all tests, real parts included
 	@$(VENV)/bin/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report
+
+test-oldest: $(OLDEST_VENV)/.ready parts ## all tests with the oldest dependencies that are allowed
+	@$(OLDEST_VENV)/bin/pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
 
 check: $(CHECK_VENV)/.ready ## lint, types, layers, generated files
 	$(CHECK_VENV)/bin/ruff check
@@ -47,9 +51,10 @@ proto: $(CHECK_VENV)/.ready ## write the message classes from the .proto files
 lock: $(VENV)/.ready ## pin the newest dependencies, by hash
 	$(UV_COMPILE) pyproject.toml --all-extras --group run -o requirements/run.txt
 	$(UV_COMPILE) pyproject.toml --all-extras --group check -o requirements/check.txt
+	$(UV_COMPILE) pyproject.toml --all-extras --group run --resolution lowest-direct -o requirements/oldest.txt
 
 clean: ## remove what was made in this folder; built SPIRE programs stay in the user's cache
-	rm -rf $(VENV) $(CHECK_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(CHECK_VENV) $(OLDEST_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	       .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -58,6 +63,9 @@ parts: $(VENV)/.ready # SPIRE and Postgres: built or installed once, and said so
 
 $(VENV)/.ready: requirements/uv.txt requirements/run.txt pyproject.toml tools/setup.sh
 	@tools/setup.sh "$(PYTHON)" "$(VENV)" requirements/run.txt
+
+$(OLDEST_VENV)/.ready: requirements/uv.txt requirements/oldest.txt pyproject.toml tools/setup.sh
+	@tools/setup.sh "$(PYTHON)" "$(OLDEST_VENV)" requirements/oldest.txt
 
 $(CHECK_VENV)/.ready: requirements/uv.txt requirements/check.txt pyproject.toml tools/setup.sh
 	@tools/setup.sh "$(PYTHON)" "$(CHECK_VENV)" requirements/check.txt

@@ -180,7 +180,7 @@ class DoubledObject(dict[str, object]):
     """An object with a name twice: never merged, kept so that all of it can be reported."""
 
     def __init__(self, pairs: Iterable[tuple[str, object]]) -> None:
-        self.pairs = tuple(pairs)
+        self.pairs: tuple[tuple[str, object], ...] = tuple(pairs)
         super().__init__(self.pairs)
 
 

@@ -40,7 +40,7 @@ class Problems:
         self._prefix = prefix
         self._listed: list[ConfigProblem] = []
         self._characters = 0
-        self.count = 0
+        self.count: int = 0
 
     def add(self, path: Sequence[Segment], text: str) -> None:
         """Note one problem: where, and the rule with its remedy."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 try:
     import grpc as _grpc  # noqa: F401 - only to say what is missing
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "serviceradar_security.grpc needs grpcio: pip install 'serviceradar-security[grpc]'",
-    ) from error
+    ) from _missing
 
 from serviceradar_security.grpc.client import aio_channel, channel
 from serviceradar_security.grpc.interceptors import (

@@ -47,7 +47,7 @@ class IssuedCertificate:
 
     def __init__(self, chain: Sequence[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> None:
         """Hold a chain, leaf first, and its key."""
-        self.chain = tuple(chain)
+        self.chain: tuple[x509.Certificate, ...] = tuple(chain)
         self.key = key
 
     @property
@@ -92,7 +92,7 @@ class FakeAuthority:
             now: The clock that validity is counted from.
             ttl: Life of issued SVIDs in seconds, unless `issue` is told otherwise.
         """
-        self.trust_domain = (
+        self.trust_domain: TrustDomain = (
             trust_domain
             if isinstance(trust_domain, TrustDomain)
             else TrustDomain.parse(trust_domain)

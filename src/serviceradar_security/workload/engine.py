@@ -49,8 +49,8 @@ class Engine:
         clock: Callable[[], Instant],
     ) -> None:
         """Prepare the machine; `start` starts the thread."""
-        self.version = 0
-        self.changed = threading.Condition(threading.Lock())
+        self.version: int = 0
+        self.changed: threading.Condition = threading.Condition(threading.Lock())
         self.listeners: list[Callable[[], None]] = []
         self.publish: list[Callable[[X509Context], None]] = []
         self._clock = clock
@@ -62,7 +62,7 @@ class Engine:
             connect_timeout=connect_timeout,
             answer_timeout=answer_timeout,
         )
-        self.watch = Watch(
+        self.watch: Watch = Watch(
             endpoint=str(endpoint),
             redaction_grace=redaction_grace,
             random=random.random,

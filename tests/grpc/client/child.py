@@ -76,7 +76,8 @@ def unexpected(stderr: str) -> list[str]:
     """Give the lines that are not gRPC core's own remarks about forks and event loops."""
     if IS_BEFORE_1_80 and "PollerCompletionQueue" in stderr:
         return []
-    return [line for line in stderr.splitlines() if "fork_posix.cc" not in line]
+    remarks = ("fork_posix.cc", "before absl::InitializeLog()")
+    return [line for line in stderr.splitlines() if not any(each in line for each in remarks)]
 
 
 def run(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CLIENT: Final = "spiffe://carverauto.test/ns/demo/sa/poller"
 SERVER: Final = "spiffe://carverauto.test/ns/demo/sa/core"
 DEADLINE: Final = 10.0
+WORKERS: Final = 32
 
 
 class FakeSource:
@@ -89,7 +90,7 @@ class Server:
         self.serials: list[int] = []
         self.authorities: list[str] = []
         self.release = threading.Event()
-        self._server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(WORKERS), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((_Handler(self),))
         address = f"{host}:{port}"
         if certificate is None:
@@ -164,7 +165,8 @@ class World:
     def context(self, *bundles: TrustBundle, ttl: float = 3600, **facts: Any) -> X509Context:
         """Give a new client identity with the bundles of both domains, unless told others."""
         given = bundles or (self.ours.bundle, self.theirs.bundle)
-        svid = self.ours.issue(facts.pop("spiffe_id", CLIENT), ttl=ttl, **facts)
+        svid = facts.pop("svid", None)
+        svid = svid or self.ours.issue(facts.pop("spiffe_id", CLIENT), ttl=ttl, **facts)
         return X509Context(svids=[svid], bundles={each.trust_domain: each for each in given})
 
     def source(self, *bundles: TrustBundle) -> FakeSource:

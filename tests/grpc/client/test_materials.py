@@ -135,6 +135,24 @@ def test_further_changes_do_not_postpone_a_push(driver: Driver) -> None:
     assert driver.tick(WAIT / 4)
 
 
+def test_a_push_that_is_wanted_again_waits_again(driver: Driver) -> None:
+    """The wait for a warm lane counts from the last change that matters, not from an older one."""
+    driver.tick()
+    for _ in range(LANES - 1):
+        driver.change()
+        driver.tick()
+    before = driver.source.current()
+    driver.source.set(driver.world.context(driver.world.ours.bundle, svid=before.default))
+    assert not driver.tick()
+    assert driver.slot.is_waiting()
+    driver.source.set(before)
+    assert not driver.tick()
+    assert not driver.slot.is_waiting()
+    driver.change()
+    assert not driver.tick(WAIT)
+    assert driver.tick(WAIT)
+
+
 def test_withdrawal_waits_for_nothing(driver: Driver, materials: Materials) -> None:
     """It names files that never held anything, in the same step, and empties the slot's own."""
     driver.tick()

@@ -133,6 +133,7 @@ class Slot:
             _LOG.warning("gRPC channels are cut off: %s", step.push)
             return True
         if not step.push:
+            self._wanted_since = None
             return False
         if self._wanted_since is None:
             self._wanted_since = clock

@@ -20,37 +20,56 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.identity.svid import X509Svid
 
-__all__ = ["Standing", "Step", "mark_pushed", "plan_step"]
+__all__ = ["Reliance", "Standing", "Step", "mark_pushed", "plan_step"]
 
 _NOTHING: Final = BundleMap(b"", frozenset())
 _OLD_AGE: Final = 2 / 3  # of a life: SPIRE renews at one half
 
 
 @dataclass(frozen=True, slots=True)
+class Reliance:
+    """What connections that were made since some moment may rest on.
+
+    Attributes:
+        authorities: Every authority by which one may have been verified.
+        domains: The trust domains that were known at that moment.
+        renew_at: When the first identity that one may have shown, and that was replaced since,
+            is too old; None if none was replaced.
+    """
+
+    authorities: frozenset[tuple[str, bytes]]
+    domains: frozenset[str]
+    renew_at: datetime | None = None
+
+    def joined(self, trust: BundleMap, renew_at: datetime | None) -> Reliance:
+        """Count in that other trust was written, and perhaps another identity."""
+        moments = [each for each in (self.renew_at, renew_at) if each is not None]
+        return Reliance(
+            self.authorities | trust.authorities,
+            self.domains,
+            min(moments, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """What is written, and what live connections may still rest on.
+    """What is written, and what live connections rest on.
 
     Attributes:
         context: The snapshot that was written; None while the identity is withdrawn.
         trust: Its bundle map.
         svid: Its identity.
         svid_since: When we got that identity.
-        shown: Whether channels are pointed at the files, and not at nothing.
-        live_svid: The oldest identity that a live connection may have shown.
-        live_since: When we got that one.
-        live_authorities: Every authority by which a live connection may have been verified.
-        live_domains: The trust domains that were known when channels last connected anew.
+        live: What connections since the last push rest on; None while channels point at nothing.
+        wanted: What connections would rest on that are made from now on, if a push is wanted.
     """
 
     context: X509Context | None = None
     trust: BundleMap = _NOTHING
     svid: X509Svid | None = None
     svid_since: datetime | None = None
-    shown: bool = False
-    live_svid: X509Svid | None = None
-    live_since: datetime | None = None
-    live_authorities: frozenset[tuple[str, bytes]] = frozenset()
-    live_domains: frozenset[str] = frozenset()
+    live: Reliance | None = None
+    wanted: Reliance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,36 +110,51 @@ def plan_step(
     if found is None or svid is None:
         return _withdrawn(standing)
     after = standing if found is standing.context else _renew(standing, found, svid, now)
+    push = _reason_to_push(after, now)
+    if not push:
+        after = replace(after, wanted=None)
+    elif after.wanted is None:
+        after = replace(after, wanted=Reliance(after.trust.authorities, after.trust.domains))
     step = Step(
         trust=after.trust.data if after.trust.data != standing.trust.data else None,
         identity=svid if svid != standing.svid else None,
-        push=_reason_to_push(after, svid, now),
+        push=push,
     )
     return after, step
 
 
 def mark_pushed(standing: Standing) -> Standing:
-    """Say that live connections are being made anew with what is written."""
-    return replace(
-        standing,
-        shown=True,
-        live_svid=standing.svid,
-        live_since=standing.svid_since,
-        live_authorities=standing.trust.authorities,
-        live_domains=standing.trust.domains,
-    )
+    """Say that connections are being made anew, with what was written since the push was wanted.
+
+    They may miss what was written after that: it stays to be judged.
+    """
+    return replace(standing, live=standing.wanted, wanted=None)
 
 
 def _renew(standing: Standing, found: X509Context, svid: X509Svid, now: datetime) -> Standing:
     trust = render_bundle_map(found.bundles)
-    return replace(
-        standing,
+    renew_at = _renewal(standing, svid, now)
+    live, wanted = standing.live, standing.wanted
+    return Standing(
         context=found,
         trust=trust,
         svid=svid,
         svid_since=standing.svid_since if svid == standing.svid else now,
-        live_authorities=standing.live_authorities | trust.authorities,
+        live=live.joined(trust, renew_at) if live is not None else None,
+        wanted=wanted.joined(trust, renew_at) if wanted is not None else None,
     )
+
+
+def _renewal(standing: Standing, fresh: X509Svid, now: datetime) -> datetime | None:
+    """Give the time by which connections must have left the identity that is replaced, if any."""
+    old = standing.svid
+    if old is None or old == fresh or standing.svid_since is None:
+        return None
+    if old.spiffe_id != fresh.spiffe_id:
+        return now
+    # SPIRE backdates: the part of a life before we had the SVID does not count.
+    begin = max(old.not_before, standing.svid_since)
+    return begin + _OLD_AGE * (old.not_after - begin)
 
 
 def _usable_identity(found: X509Context | None, now: datetime) -> X509Svid | None:
@@ -139,18 +173,14 @@ def _withdrawn(standing: Standing) -> tuple[Standing, Step]:
     return Standing(), Step(withdraw=True, push="the identity was withdrawn or has expired")
 
 
-def _reason_to_push(standing: Standing, svid: X509Svid, now: datetime) -> str:
-    live = standing.live_svid
-    if not standing.shown or live is None or standing.live_since is None:
+def _reason_to_push(standing: Standing, now: datetime) -> str:
+    live = standing.live
+    if live is None:
         return "an identity is there"
-    if not standing.live_authorities <= standing.trust.authorities:
+    if not live.authorities <= standing.trust.authorities:
         return "an authority or a trust domain was removed"
-    if not standing.trust.domains <= standing.live_domains:
+    if not standing.trust.domains <= live.domains:
         return "a trust domain was added"  # channels that failed for want of it try again now
-    if live.spiffe_id != svid.spiffe_id:
-        return "our SPIFFE ID changed"
-    # SPIRE backdates: the part of a life before we had the SVID does not count.
-    begin = max(live.not_before, standing.live_since)
-    if live != svid and now >= begin + _OLD_AGE * (live.not_after - begin):
-        return "the identity in use nears its end"
+    if live.renew_at is not None and now >= live.renew_at:
+        return "an identity in use nears its end, or is no longer ours"
     return ""
