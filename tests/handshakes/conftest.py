@@ -40,6 +40,7 @@ class Echo:
 
     port: int
     requests: list[bytes]
+    certificates: list[bytes]
 
 
 @pytest.fixture
@@ -67,10 +68,11 @@ def source_of(world: World, identity: Any) -> Iterator[X509Source]:
 @contextlib.contextmanager
 def serve_sync(source: X509Source, authorizer: Authorizer) -> Iterator[Echo]:
     """Serve with a sync server."""
-    requests: list[bytes] = []
+    echo = Echo(0, [], [])
 
     def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
-        requests.append(request)
+        echo.requests.append(request)
+        echo.certificates.append(presented(context))
         return str(secure.peer_id(context)).encode()
 
     server = grpc.server(
@@ -78,10 +80,10 @@ def serve_sync(source: X509Source, authorizer: Authorizer) -> Iterator[Echo]:
         interceptors=secure.server_interceptors(source, authorizer),
     )
     server.add_generic_rpc_handlers([_handlers(handle)])
-    port = server.add_secure_port("127.0.0.1:0", secure.server_credentials(source, authorizer))
+    echo.port = server.add_secure_port("127.0.0.1:0", secure.server_credentials(source, authorizer))
     server.start()
     try:
-        yield Echo(port, requests)
+        yield echo
     finally:
         server.stop(None).wait(5)
 
@@ -89,10 +91,11 @@ def serve_sync(source: X509Source, authorizer: Authorizer) -> Iterator[Echo]:
 @contextlib.contextmanager
 def serve_aio(source: X509Source, authorizer: Authorizer) -> Iterator[Echo]:
     """Serve with an asyncio server, on a loop in a thread."""
-    requests: list[bytes] = []
+    echo = Echo(0, [], [])
 
     async def handle(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        requests.append(request)
+        echo.requests.append(request)
+        echo.certificates.append(presented(context))
         return str(secure.peer_id(context)).encode()
 
     async def start() -> tuple[grpc.aio.Server, int]:
@@ -105,13 +108,18 @@ def serve_aio(source: X509Source, authorizer: Authorizer) -> Iterator[Echo]:
     with ThreadPoolExecutor(1) as pool, asyncio.Runner() as runner:
         loop = runner.get_loop()
         running = pool.submit(loop.run_forever)
-        server, port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        server, echo.port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
         try:
-            yield Echo(port, requests)
+            yield echo
         finally:
             asyncio.run_coroutine_threadsafe(server.stop(None), loop).result(10)
             loop.call_soon_threadsafe(loop.stop)
             running.result(10)
+
+
+def presented(context: Any) -> bytes:
+    """Give the certificate that the caller showed."""
+    return bytes(next(iter(context.auth_context()["x509_pem_cert"])))
 
 
 def _handlers(handle: Callable[..., Any]) -> grpc.GenericRpcHandler:

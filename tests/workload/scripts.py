@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -48,17 +49,23 @@ def in_child(work):
 """
 
 
-def run(script: str, *arguments: str) -> str:
+def run(script: str, *arguments: str, measured: bool = True) -> str:
     """Run a script behind the prelude; as `run_alone`."""
-    return run_alone(PRELUDE + textwrap.dedent(script), *arguments)
+    return run_alone(PRELUDE + textwrap.dedent(script), *arguments, measured=measured)
 
 
-def run_alone(script: str, *arguments: str) -> str:
+def run_alone(script: str, *arguments: str, measured: bool = True) -> str:
     """Run a script; it must end well and complain of nothing.
+
+    Args:
+        script: The program.
+        arguments: Its arguments.
+        measured: Whether a measurement of coverage goes on in it.
 
     Returns:
         What it printed.
     """
+    environ = {k: v for k, v in os.environ.items() if measured or not k.startswith("COVERAGE_")}
     # Python 3.12 warns of a fork beside threads: that is what is tested here.
     warnings = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
     done = subprocess.run(
@@ -68,6 +75,7 @@ def run_alone(script: str, *arguments: str) -> str:
         timeout=90,
         check=False,
         cwd=ROOT,
+        env=environ,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", done.stderr

@@ -8,6 +8,7 @@ import copy
 import gc
 import os
 import pickle
+import sys
 import threading
 import time
 from pathlib import Path
@@ -28,12 +29,13 @@ from serviceradar_security import (
 from serviceradar_security.identity.context import X509ContextSource
 from serviceradar_security.testing.authority import FakeAuthority
 from serviceradar_security.testing.workload_api import FakeWorkloadApi
+from serviceradar_security.workload.subscription import Subscription
 from serviceradar_security.workload.watch import State
-from tests.workload.material import DOMAIN, ID, OTHER_ID
+from tests.workload.material import DOMAIN, ID, OTHER_ID, context_until
 from tests.workload.peers import source_threads, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from serviceradar_security import X509Svid
 
@@ -449,17 +451,53 @@ def test_subscriber_that_calls_back(api: FakeWorkloadApi) -> None:
         subscription.close()
 
 
-def test_subscribing_races_with_closing(api: FakeWorkloadApi) -> None:
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Let threads take turns as often as can be, so that races are met."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_subscribing_races_with_closing() -> None:
     """Whoever subscribes as the source closes gets an error or an end, and leaves no thread."""
-    for _ in range(30):
-        source = X509Source(api.endpoint).open()
+    for _ in range(40):
+        source = X509Source("unix:///nowhere").open()
         closer = threading.Thread(target=source.close)
+        subscribed = threading.Event()
+
+        def subscribe(source: X509Source, subscribed: threading.Event) -> None:
+            with contextlib.suppress(SourceClosedError):
+                while True:
+                    source.subscribe(print)
+                    subscribed.set()
+
+        threads = [threading.Thread(target=subscribe, args=[source, subscribed]) for _ in range(3)]
+        for each in threads:
+            each.start()
+        assert subscribed.wait(10)
         closer.start()
-        with contextlib.suppress(SourceClosedError):
-            while True:
-                source.subscribe(print)
-        closer.join(10)
-    until(lambda: not source_threads())
+        for each in [closer, *threads]:
+            each.join(20)
+        until(lambda: not source_threads())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_offers_race_with_the_subscriber(caplog: pytest.LogCaptureFixture) -> None:
+    """However fast snapshots come, the newest one is seen last and nothing is called for naught."""
+    contexts = [context_until(100 + number) for number in range(20)]
+    seen: list[X509Context] = []
+    with Subscription(seen.append, on_close=lambda _: None) as subscription:
+        for _ in range(200):
+            seen.clear()
+            subscription._wake.put(None)  # as when the newest was taken for the one before
+            until(subscription._wake.empty)
+            for each in contexts:
+                subscription.offer(each)
+            until(lambda: seen and seen[-1] is contexts[-1])
+    assert caplog.messages == []
 
 
 # ---- asyncio ------------------------------------------------------------------------------------
@@ -691,6 +729,20 @@ def test_close_of_many_threads(api: FakeWorkloadApi) -> None:
             assert os.read(read, 10) == b"x"
             os.close(read)
             os.close(write)
+    until(lambda: not source_threads())
+
+
+def test_close_while_the_lock_is_held(api: FakeWorkloadApi) -> None:
+    """Closing in a frame that interrupted the holder of the lock neither hangs nor is forgotten."""
+    source = X509Source(api.endpoint).open()
+    source.wait_ready(timeout=10)
+    engine = source._engine
+    assert engine is not None
+    with engine.changed:
+        before = time.monotonic()
+        source.close()
+        assert time.monotonic() - before < 4
+    until(lambda: source.status().state is State.CLOSED)
     until(lambda: not source_threads())
 
 

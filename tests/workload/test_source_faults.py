@@ -6,6 +6,7 @@ import base64
 import errno
 import logging
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from serviceradar_security import X509Context, X509Svid
+    from serviceradar_security.workload.watch import Instant
 
 LOG: Final = "serviceradar_security.workload"
 
@@ -533,6 +535,36 @@ def test_tcp_that_does_not_connect() -> None:
         assert time.monotonic() - before < 4
         for each in waiting:
             each.close()
+
+
+# ---- defects of our own -------------------------------------------------------------------------
+
+
+class _FailingClock(ShiftedClock):
+    """A clock that fails in the receiving thread while it is told to."""
+
+    broken = False
+
+    def __call__(self) -> Instant:
+        if self.broken and threading.current_thread().name == "serviceradar-security-workload":
+            raise LookupError("no time")
+        return super().__call__()
+
+
+def test_defect(api: FakeWorkloadApi, caplog: pytest.LogCaptureFixture) -> None:
+    """What should never fail in the receiving thread is logged, and the thread outlives it."""
+    clock = _FailingClock()
+    with X509Source(api.endpoint, clock=clock) as source:
+        source.wait_ready(timeout=10)
+        clock.broken = True
+        api.rotate()
+        until(lambda: any("fails again and goes on" in each for each in caplog.messages))
+        source.current()
+        clock.broken = False
+        (new,) = api.rotate()
+        until(lambda: source.current().default == new)
+        assert source.status().state is State.READY
+        assert len(caplog.messages) < 30  # no busy loop
 
 
 # ---- logs ---------------------------------------------------------------------------------------

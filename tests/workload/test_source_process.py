@@ -366,31 +366,60 @@ def test_signals_at_any_moment() -> None:
             until(lambda: api.connections == 0)
             until(lambda: not [e for e in threading.enumerate() if "security" in e.name])
         """,
+        measured=False,  # coverage has a lock of its own, which the handler would interrupt
     )
 
 
-def test_no_descriptors_left() -> None:
-    """Without descriptors opening fails with an error of ours, and works when there are some."""
+def test_process_is_full() -> None:
+    """Without descriptors or threads opening fails with an error of ours, and works afterwards."""
     run(
         """
         import resource
+
+
+        def fails(why):
+            for _ in range(3):
+                try:
+                    source.open()
+                except SourceError as error:
+                    assert "cannot start" in str(error) and why in str(error), error
+                else:
+                    raise AssertionError("it opened")
+
 
         with FakeWorkloadApi([ID]) as api:
             source = X509Source(api.endpoint)
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             used = len(os.listdir("/proc/self/fd"))
             resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1, hard))
-            for _ in range(3):
-                try:
-                    source.open()
-                except SourceError as error:
-                    assert "cannot start" in str(error) and "Too many open files" in str(error)
-                else:
-                    raise AssertionError
+            fails("Too many open files")
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            threading.stack_size(1 << 47)  # more than there are addresses
+            fails("new thread")
+            threading.stack_size(0)
+            assert len(os.listdir("/proc/self/fd")) == used
             with source:
                 source.wait_ready(timeout=10)
         """,
+    )
+
+
+def test_socket_of_others(socket_path: Path) -> None:
+    """A socket that this user may not open is told as such."""
+    run(
+        """
+        if os.geteuid() == 0:  # who may open everything
+            os.chown(os.path.dirname(sys.argv[1]), 65534, 65534)
+            os.setuid(65534)
+        with FakeWorkloadApi([ID], socket_path=sys.argv[1]) as api:
+            os.chmod(sys.argv[1], 0)
+            with X509Source(api.endpoint) as source:
+                until(lambda: "this user may not open the socket" in source.status().cause)
+                os.chmod(sys.argv[1], 0o600)
+                source.wait_ready(timeout=10)
+        """,
+        str(socket_path),
+        measured=False,  # the other user may not write where the measurements are
     )
 
 

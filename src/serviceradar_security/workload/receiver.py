@@ -156,12 +156,18 @@ class Receiver:
         self._handler.ticked()
 
     def _recover(self, error: Exception) -> None:
+        """Report the failure until it is heard: or the stream would be taken for open."""
         text = f"unexpected {type(error).__name__} in the watch: please report it"
-        try:
-            self._handler.failed(Failure(Kind.FAILED, text))
-        except Exception:  # noqa: BLE001 - the thread outlives this as well
-            _LOG.exception("the Workload API watch failed again and goes on")
-            self._select(None, _PAUSE, writing=False)
+        level = logging.ERROR
+        while not self._stopping:
+            try:
+                self._handler.failed(Failure(Kind.FAILED, text))
+            except Exception:  # noqa: BLE001 - the thread outlives this as well
+                _LOG.log(level, "the Workload API watch fails again and goes on", exc_info=True)
+                level = logging.DEBUG  # once is enough
+                self._select(None, _PAUSE, writing=False)
+            else:
+                return
 
     def _select(self, sock: socket.socket | None, timeout: float | None, *, writing: bool) -> bool:
         """Wait; tell whether the socket is ready for what was asked."""

@@ -119,6 +119,17 @@ def test_an_identity_that_begins_later_is_counted_from_its_begin(scene: Scene) -
     assert scene.plan(fresh, after=1).push
 
 
+def test_a_rotated_authority_is_pushed_with_the_first_identity_that_it_signs(scene: Scene) -> None:
+    """Live connections show the new authority's identity before anybody drops the old authority."""
+    scene.settle(scene.context())
+    scene.ours.prepare()
+    assert not scene.settle(scene.context()).push
+    scene.ours.activate()
+    fresh = scene.context()
+    assert "authority rotates" in scene.settle(fresh).push
+    assert scene.plan(fresh) == Step()
+
+
 def test_the_age_that_counts_is_that_of_the_oldest_connection(scene: Scene) -> None:
     """Rotations between do not make live connections younger."""
     scene.settle(scene.context(ttl=3600))

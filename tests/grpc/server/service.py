@@ -233,8 +233,9 @@ def running_aio(setup: Setup) -> Iterator[Running]:
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
         ours = aio_server_interceptors(setup.source, setup.authorizer) if setup.verify else []
+        pool = ThreadPoolExecutor(4)
         server = grpc.aio.server(
-            ThreadPoolExecutor(4),
+            pool,
             interceptors=[*ours, *setup.inner],
             options=server_options(setup.source),
         )
@@ -246,6 +247,8 @@ def running_aio(setup: Setup) -> Iterator[Running]:
             started.set()
         await stop.wait()
         await server.stop(None)
+        # gRPC's threads for plain functions talk to the loop to their end: it must not close first.
+        await asyncio.to_thread(pool.shutdown)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()

@@ -128,9 +128,15 @@ def test_without_our_interceptors_nobody_is_known(stack: str, world: World) -> N
         assert "server_interceptors" in text
 
 
-@pytest.mark.parametrize("value", [None, object(), "context"])
+class Pretender:
+    """It has what our context has."""
+
+    serviceradar_security_peer = SpiffeId.parse(CLIENT)
+
+
+@pytest.mark.parametrize("value", [None, object(), "context", Pretender()])
 def test_what_is_no_context_has_no_peer(value: Any) -> None:
-    """Whatever is not one of our contexts has no verified peer."""
+    """Whatever is not our own context has no verified peer."""
     with pytest.raises(PeerVerificationError, match="was not verified") as caught:
         peer_id(value)
 

@@ -21,6 +21,7 @@ from serviceradar_security.identity.authorizer import (
     authorize_member_of,
     authorize_one_of,
 )
+from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.context import X509Context
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
@@ -136,16 +137,13 @@ def ed25519_svid(world: World) -> X509Svid:
 def test_without_an_identity_no_handshake_succeeds(stack: str, name: str, world: World) -> None:
     """No client gets in, none is shown the old certificate, and all is well again afterwards."""
     source = world.source()
-    good = source.current()
     with running(stack, Setup(source, POLLER)) as server:
         assert code_of(world, server.port) == "OK"
         source.now = NO_IDENTITY[name](world)
         seen = len(server.seen.handled)
         for _ in range(3):
             shown = presented(server.port)
-            assert shown is None or (
-                shown != good.default.leaf and shown.not_valid_after_utc < datetime.now(UTC)
-            )
+            assert shown is None or shown.subject.rfc4514_string() == "CN=no identity"
             assert code_of(world, server.port) == "UNAVAILABLE"
         assert len(server.seen.handled) == seen
         svid = world.server_svid()
@@ -208,6 +206,26 @@ def test_only_the_roots_that_could_be_accepted_are_loaded(
         ):
             with connected(server.port, world.local.bundle, issuing.issue(client)) as channel:
                 assert call(channel, "unary_unary")[0] == ("OK" if accepted else "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_bundle_that_goes_away(stack: str, world: World) -> None:
+    """Without the roots that it could accept, TLS accepts nobody, and not whom it accepted before."""
+    source = world.source()
+    svid = source.current().default
+    with running(stack, Setup(source, POLLER, verify=False)) as server:
+        assert code_of(world, server.port) == "OK"
+        for bundles in (
+            {},
+            {world.partner.trust_domain: world.partner.bundle},
+            {
+                world.local.trust_domain: TrustBundle.from_der(world.local.trust_domain, b""),
+            },
+        ):
+            source.now = X509Context(svids=[svid], bundles=bundles)
+            assert code_of(world, server.port) == "UNAVAILABLE"
+        source.now = world.context(svid)
+        assert code_of(world, server.port) == "OK"
 
 
 class Broken:

@@ -105,7 +105,7 @@ def issue(bench: Bench, **changes: Any) -> IssuedCertificate:
     return bench.authority.issue_certificate(CLIENT, **changes)
 
 
-@pytest.mark.parametrize("intermediates", [0, 2])
+@pytest.mark.parametrize("intermediates", [0, 2, 15])
 @pytest.mark.parametrize("with_leaf", [True, False])
 def test_the_chain_with_and_without_the_leaf(
     bench: Bench,
@@ -213,6 +213,9 @@ def test_refusals_do_not_grow(bench: Bench) -> None:
     assert {str(each) for each in errors} == {str(errors[0])}
     assert {each.reason for each in errors} == {"expired"}
     assert all(each.__cause__ is None for each in errors)
+    (verdict,) = bench.judge._found[1].values()
+    assert verdict.refusal is not None
+    assert verdict.refusal.__traceback__ is None
 
 
 def test_a_replaced_snapshot_is_let_go(bench: Bench) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
+
 from serviceradar_security.errors import X509SvidError
 from serviceradar_security.grpc.client.bundle_map import BundleMap, render_bundle_map
 
@@ -152,9 +154,24 @@ def _renewal(standing: Standing, fresh: X509Svid, now: datetime) -> datetime | N
         return None
     if old.spiffe_id != fresh.spiffe_id:
         return now
+    if _signer(old) != _signer(fresh):
+        # The authority rotates: servers that hear of the old one's end before we do would refuse
+        # what live connections have shown.
+        return now
     # SPIRE backdates: the part of a life before we had the SVID does not count.
     begin = max(old.not_before, standing.svid_since)
     return begin + _OLD_AGE * (old.not_after - begin)
+
+
+def _signer(svid: X509Svid) -> tuple[bytes, bytes]:
+    """Tell which authority stands at the end of a chain: by its name, and its key's ID."""
+    last = svid.certificates[-1]
+    try:
+        key = last.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        key_id = key.key_identifier or b""
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        key_id = b""
+    return last.issuer.public_bytes(), key_id
 
 
 def _usable_identity(found: X509Context | None, now: datetime) -> X509Svid | None:
@@ -182,5 +199,5 @@ def _reason_to_push(standing: Standing, now: datetime) -> str:
     if not standing.trust.domains <= live.domains:
         return "a trust domain was added"  # channels that failed for want of it try again now
     if live.renew_at is not None and now >= live.renew_at:
-        return "an identity in use nears its end, or is no longer ours"
+        return "an identity in use nears its end, is no longer ours, or its authority rotates"
     return ""
