@@ -483,10 +483,10 @@ def test_arbitrary_bytes(noise: bytes, at: int, as_key: bool) -> None:
             X509Svid.parse(bad_chain, good_key)
     except X509SvidError as error:
         assert_no_key(everything_said(error), good_key)
+    begin = b"-----BEGIN PRIVATE KEY-----\n"
+    bad_pem = begin + base64.b64encode(bad_key)
     try:
-        X509Svid.from_pem(
-            chain_pem(GOOD), b"-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(bad_key)
-        )
+        X509Svid.from_pem(chain_pem(GOOD), bad_pem)
     except X509SvidError as error:
         assert_no_key(everything_said(error), good_key)
 

@@ -8,10 +8,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+import h2.config
+import h2.connection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
+
+    from serviceradar_security import X509Source
+    from serviceradar_security.testing.workload_api import FakeWorkloadApi
 
 DEADLINE: Final = 15.0
 
@@ -22,6 +28,16 @@ def until(holds: Callable[[], object], what: str = "", *, timeout: float = DEADL
     while not holds():
         assert time.monotonic() < deadline, f"still not so after {timeout:g} s: {what}"
         time.sleep(0.002)
+
+
+def until_requests(api: FakeWorkloadApi, number: int) -> None:
+    """Wait for so many calls."""
+    until(lambda: api.requests >= number)
+
+
+def until_refused(source: X509Source, number: int) -> None:
+    """Wait for so many refused messages."""
+    until(lambda: source.status().rejected == number)
 
 
 def source_threads() -> list[threading.Thread]:
@@ -110,5 +126,50 @@ def relay(target: Path) -> Callable[[socket.socket], None]:
             back.start()
             pump(connection, inner)
             back.join(DEADLINE)
+
+    return serve
+
+
+class Server:
+    """The server's side of HTTP/2 on a socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        self.h2.initiate_connection()
+        self.flush()
+        while self.h2.highest_inbound_stream_id == 0:
+            self.h2.receive_data(connection.recv(65536))
+        self.flush()
+
+    def flush(self) -> None:
+        self.connection.sendall(self.h2.data_to_send())
+
+    def head(self) -> None:
+        self.h2.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+        self.flush()
+
+    def data(self, data: bytes) -> None:
+        for start in range(0, len(data), 16_000):
+            self.h2.send_data(1, data[start : start + 16_000])
+        self.flush()
+
+    def trailers(self, status: str) -> None:
+        self.h2.send_headers(1, [("grpc-status", status)], end_stream=True)
+        self.flush()
+
+    def drain(self) -> None:
+        while self.connection.recv(65536):
+            pass
+
+
+def answering(data: bytes, status: str) -> Callable[[socket.socket], None]:
+    """Answer with a message and a status, and hang up."""
+
+    def serve(connection: socket.socket) -> None:
+        server = Server(connection)
+        server.head()
+        server.data(b"\0" + len(data).to_bytes(4) + data)
+        server.trailers(status)
 
     return serve

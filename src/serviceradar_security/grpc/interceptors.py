@@ -6,6 +6,7 @@ before them sees peers that are not verified.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final
@@ -198,8 +199,10 @@ def _guard_aio(
         requests: AsyncIterator[Any],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[Any]:
-        async for response in behavior(*await arguments(requests, context)):
-            yield response
+        # Closed with us, and not when the garbage collector comes by.
+        async with contextlib.aclosing(behavior(*await arguments(requests, context))) as responses:
+            async for response in responses:
+                yield response
 
     return many if inspect.isasyncgenfunction(behavior) else one
 

@@ -26,6 +26,7 @@ _LOG: Final = logging.getLogger("serviceradar_security.workload")
 _T = TypeVar("_T")
 _WELL: Final = frozenset((State.STARTING, State.READY, State.CLOSED))
 _PATIENCE: Final = 0.2  # for the lock, which is held for microseconds
+_MAX_WARNINGS: Final = 10  # of one message that are logged
 _MAX_CAUSES: Final = 20  # that are logged while one state lasts
 
 
@@ -133,8 +134,10 @@ class Engine:
             return
         if snapshot.warnings != self._warnings:  # once, not with each message
             self._warnings = snapshot.warnings
-            for warning in snapshot.warnings:
+            for warning in snapshot.warnings[:_MAX_WARNINGS]:
                 _LOG.warning("the Workload API's message: %s", warning)
+            if len(snapshot.warnings) > _MAX_WARNINGS:
+                _LOG.warning("the Workload API's message: %d such in all", len(snapshot.warnings))
         if self._report(lambda now: self.watch.delivered(snapshot.context, now)):
             for publish in tuple(self.publish):
                 publish(snapshot.context)

@@ -123,10 +123,11 @@ class Receiver:
 
     def abandon(self) -> None:
         """Close the descriptors where no thread runs: in the child of a fork, or before a start."""
-        for descriptor in (self._wake_read, self._wake_write):
+        descriptors = self._wake_read, self._wake_write
+        self._wake_read = self._wake_write = -1  # first: a fork in between must not close others'
+        for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
-        self._wake_read = self._wake_write = -1
         if self._socket is not None:
             self._socket.close()  # only this process's end: the parent's connection goes on
 
@@ -208,6 +209,8 @@ class Receiver:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket = sock
         try:
+            if self._endpoint.kind == "tcp":
+                _keep_alive(sock)
             sock.setblocking(False)  # noqa: FBT003 - the name says what it is
             try:
                 sock.connect(address)
@@ -268,6 +271,17 @@ class Receiver:
             if len(pending) > _MAX_PENDING:
                 return Failure(Kind.ENDED, "the peer asks for answers and reads none of them")
         return None
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Let the system find out that a peer's host has gone: its silence looks like a quiet agent."""
+    for level, option, value in (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    ):
+        sock.setsockopt(level, option, value)
 
 
 def _send(sock: socket.socket, data: bytes) -> int:

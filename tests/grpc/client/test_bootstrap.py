@@ -164,7 +164,7 @@ async def serve():
             eds_config=pb.ConfigSource(self=pb.SelfConfigSource()), service_name="endpoints"))
     plane.put(CLUSTER, "cluster", pb.Any(type_url=CLUSTER, value=cluster.SerializeToString()))
     plane.put(ENDPOINTS, "endpoints", build_endpoints("endpoints", [("127.0.0.1", int(os.environ["APP_PORT"]))]))
-    await plane.start("unix:" + socket)
+    await plane.start(socket)
     ready.set()
     await asyncio.Event().wait()
 ready = threading.Event()

@@ -71,9 +71,8 @@ def play(
 
     async def main() -> None:
         plane = ControlPlane()
-        address = f"unix:{folder}/ads.sock"
-        await plane.start(address)
-        async with grpc.aio.insecure_channel(address) as channel:
+        await plane.start(f"{folder}/ads.sock")
+        async with grpc.aio.insecure_channel(f"unix:{folder}/ads.sock") as channel:
             method: Any = channel.stream_stream(
                 "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
                 request_serializer=pb.DiscoveryRequest.SerializeToString,

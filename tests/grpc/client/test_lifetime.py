@@ -215,12 +215,11 @@ def test_channels_are_made_from_many_threads(world: World, plane: Plane) -> None
     server = world.serve()
     sources = [world.source() for _ in range(4)]
 
-    def work(number: int) -> bool:
-        source = sources[number % 4]
-        code, serial = call_sync(server.target, source, expect(SERVER))
-        mine = str(source.current().default.leaf.serial_number)
-        return code is grpc.StatusCode.OK and serial == mine
+    def work(number: int) -> tuple[grpc.StatusCode, str]:
+        return call_sync(server.target, sources[number % 4], expect(SERVER))
 
+    serials = [str(source.current().default.leaf.serial_number) for source in sources]
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(work, range(60)))
+        results = list(pool.map(work, range(60)))
+    assert results == [(grpc.StatusCode.OK, serials[number % 4]) for number in range(60)]
     eventually(lambda: routes(plane) == 0)

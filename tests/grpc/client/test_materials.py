@@ -180,6 +180,47 @@ def test_a_released_slot_keeps_nothing(driver: Driver, materials: Materials) -> 
     assert not driver.slot.belongs_to(driver.source)
 
 
+@pytest.mark.parametrize("kind", ["identity", "trust"])
+def test_a_free_slot_that_somebody_still_reads_waits_for_its_lanes(
+    driver: Driver,
+    materials: Materials,
+    kind: str,
+) -> None:
+    """A channel that core has not let go of keeps a provider alive: it holds what it read last."""
+    driver.tick()
+    names = {"identity": driver.slot.identity_name, "trust": driver.slot.trust_name}
+    for _ in range(LANES - 1):
+        driver.change()
+        driver.tick()
+    driver.slot.users = 0
+    driver.slot.release(driver.clock)
+    driver.clock += 10 * WAIT
+    assert driver.slot.is_quiet(driver.clock)
+    contents(materials, names[kind])
+    assert not driver.slot.is_quiet(driver.clock)
+    driver.take()
+    assert not driver.tick()
+    assert driver.tick(WAIT)
+
+
+def test_a_slot_that_nobody_reads_goes_before_one_that_somebody_does(
+    materials: Materials,
+    world: World,
+) -> None:
+    """Slots are used in the order of their release, the quiet ones first."""
+    sources = [FakeSource(world.context()) for _ in range(SLOTS)]
+    slots = [materials.acquire(source, lambda _: None, 0.0) for source in sources]
+    for clock, slot in enumerate(slots):
+        slot.step(datetime.now(UTC), float(clock))
+    name = slots[0].identity_name
+    for clock, slot in enumerate(slots):
+        materials.release(slot, float(clock))
+    contents(materials, name)
+    late = SLOTS + 10 * WAIT
+    taken = materials.acquire(FakeSource(world.context()), lambda _: None, late)
+    assert taken is slots[1]
+
+
 @pytest.mark.parametrize(("rest", "waits"), [(0.0, True), (WAIT - 0.125, True), (WAIT, False)])
 def test_a_slot_that_was_anothers_is_not_named_too_soon(
     driver: Driver,

@@ -31,6 +31,7 @@ __all__ = ["ControlPlane"]
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHOD: Final = "StreamAggregatedResources"
+_LAST_WORDS: Final = 0.5
 # In a response of these kinds a missing resource is a removed one: all that is subscribed is sent.
 _WHOLE: Final = frozenset((LISTENER, CLUSTER))
 
@@ -75,8 +76,8 @@ class ControlPlane:
         self._moved = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, address: str) -> None:
-        """Serve at an address of gRPC's, as ``unix:/run/…/ads.sock``."""
+    async def start(self, path: str) -> None:
+        """Serve on a Unix socket."""
         server = grpc.aio.server()
         handler = grpc.stream_stream_rpc_method_handler(
             # The stubs of types-grpcio know handlers of synchronous servers only.
@@ -87,7 +88,7 @@ class ControlPlane:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),),
         )
-        server.add_insecure_port(address)
+        server.add_insecure_port(f"unix:{path}")
         await server.start()
         self._server = server
 
@@ -97,7 +98,7 @@ class ControlPlane:
             stream.inbox.put_nowait(None)
         server, self._server = self._server, None
         if server is not None:
-            await server.stop(0.5)
+            await server.stop(_LAST_WORDS)
 
     def put(self, type_url: str, name: str, body: pb.Any) -> None:
         """Set a resource; `flush` sends it."""

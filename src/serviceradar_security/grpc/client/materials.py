@@ -81,6 +81,15 @@ class Slot:
         """Tell whether this is the slot of that very source."""
         return self.users > 0 and self._source() is source
 
+    def is_quiet(self, now: float) -> bool:
+        """Tell whether no provider of a free slot is alive: a live one reads each second.
+
+        A closed channel can live on in core, held by an exception of the application for one.
+        """
+        if now - self.released_at < _SURELY_READ:
+            return False
+        return not (self._identity.was_read() or self._trust.was_read())
+
     def take(self, source: X509ContextSource, wake: Callable[[], None], now: float) -> None:
         """Give the slot to a source.
 
@@ -94,8 +103,7 @@ class Slot:
         except TypeError:
             self._source = lambda: source
         self._said = ""
-        if now - self.released_at >= _SURELY_READ:
-            # Whatever is still alive has read since that nothing is left here.
+        if self.is_quiet(now):
             self._warm.clear()
         subscribe = getattr(source, "subscribe", None)
         if subscribe is not None:
@@ -256,7 +264,7 @@ class Materials:
                 "share one source between channels, or close the channels of sources that are "
                 "no longer needed",
             )
-        slot = min(free, key=lambda each: each.released_at)
+        slot = min(free, key=lambda each: (not each.is_quiet(clock), each.released_at))
         slot.take(source, lambda: wake(slot), clock)
         slot.users = 1
         return slot

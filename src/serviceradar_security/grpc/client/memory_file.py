@@ -74,6 +74,10 @@ class MemoryFile:
         """Leave nothing usable in the file."""
         self.replace(WITHDRAWN)
 
+    def was_read(self) -> bool:
+        """Tell whether somebody has read the present content; where times are not kept, no."""
+        return os.fstat(self._fd).st_atime_ns != 0
+
     def close(self) -> None:
         """Give the descriptor back, if it is still ours."""
         if self._is_ours():
@@ -95,7 +99,8 @@ class MemoryFile:
         # Core compares whole seconds of the modification time before and after it reads twice:
         # each generation gets its own, and never 0, which core takes for a failure.
         self._generation += 1
-        os.utime(fd, (self._generation, self._generation))
+        # An access time before that of modification is set anew by the first read.
+        os.utime(fd, (0, self._generation))
         return fd
 
 

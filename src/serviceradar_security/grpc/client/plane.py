@@ -15,20 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import grpc
-import grpc.aio
-
 from serviceradar_security.errors import SecurityError
 from serviceradar_security.grpc.client.control_plane import ControlPlane
 from serviceradar_security.grpc.client.materials import Materials
-from serviceradar_security.grpc.client.resources import LISTENER, XDS_AUTHORITY, resource_name
-from serviceradar_security.grpc.client.routes import (
-    PIN_AUTHORITY,
-    Policy,
-    Route,
-    Routes,
-    listener_name,
-)
+from serviceradar_security.grpc.client.resources import LISTENER, resource_name
+from serviceradar_security.grpc.client.routes import Policy, Route, Routes, listener_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -45,11 +36,9 @@ _TICK: Final = 1.0
 _SOON: Final = 0.1
 _LINGER: Final = 10.0
 _SETTLE_TIMEOUT: Final = 5.0
-_PIN_SECONDS: Final = 5
 _PATIENCE: Final = 8.0  # longer than all waits inside, so that those can say what is wrong
 _LAST_PATIENCE: Final = 2.0
 _ENDED: Final = "the control plane of gRPC channels has ended: the program is about to exit"
-_NEVER_IDLE: Final = ("grpc.client_idle_timeout_ms", 2**31 - 1)
 
 _T = TypeVar("_T")
 
@@ -83,7 +72,6 @@ class Plane:
         self._loop = asyncio.SelectorEventLoop()
         self._control: ControlPlane | None = None
         self._routes: Routes | None = None
-        self._pin: grpc.aio.Channel | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._lingering: list[Route] = []
@@ -149,44 +137,25 @@ class Plane:
 
     # --- on the plane's loop
 
-    async def start(self, address: str) -> None:
-        """Serve at an address of gRPC's."""
+    async def start(self, path: str) -> None:
+        """Serve on a Unix socket."""
         self._control = ControlPlane()
         self._routes = Routes(self._control)
-        await self._control.start(address)
+        await self._control.start(path)
         self._ticker = asyncio.create_task(self._tick())
 
-    async def pin(self, credentials: grpc.ChannelCredentials) -> None:
-        """Hold gRPC core's copy of our bootstrap with a channel that is never idle.
+    async def is_followed(self, *, timeout: float) -> bool:  # noqa: ASYNC109 - a deadline is part of each wait here
+        """Wait until gRPC core follows the first listener, or tell that it does not yet.
 
         Raises:
-            SecurityError: Core did not turn to our control plane.
+            SecurityError: Core refuses the listener.
         """
         control, _ = self._parts()
-        options = [
-            _NEVER_IDLE,
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.default_authority", PIN_AUTHORITY),
-        ]
-        self._pin = grpc.aio.secure_channel(
-            f"xds://{XDS_AUTHORITY}/{listener_name(0)}",
-            credentials,
-            options,
-        )
-        self._pin.get_state(try_to_connect=True)
         name = resource_name(LISTENER, listener_name(0))
-        for _ in range(_PIN_SECONDS):
-            if await control.subscribed(LISTENER, name, timeout=1.0):
-                return await control.settled(LISTENER, name, timeout=_SETTLE_TIMEOUT)
-            if self._pin.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                break  # core has another bootstrap, and will not read ours
-        raise SecurityError(
-            "gRPC core did not take up the control plane of this library. Most likely an xDS "
-            "channel of the application was open first, and gRPC core keeps that channel's "
-            "bootstrap until it is closed: make the first channel of this library before the "
-            "application's xDS channels, or close those first. After a fork of a process that "
-            "used gRPC, make channels in a process that was spawned instead",
-        )
+        if not await control.subscribed(LISTENER, name, timeout=timeout):
+            return False
+        await control.settled(LISTENER, name, timeout=_SETTLE_TIMEOUT)
+        return True
 
     async def open(self, wish: Wish) -> Route:
         """Publish a route and return once core knows it.
@@ -278,11 +247,9 @@ class Plane:
             self._ticker.cancel()
         if self._routes is not None:
             self._routes.close()
-        if self._pin is not None:
-            await self._pin.close()
         if self._control is not None:
             await self._control.stop()
-        self._ticker = self._pin = self._control = self._routes = None
+        self._ticker = self._control = self._routes = None
 
     def _parts(self) -> tuple[ControlPlane, Routes]:
         if self._control is None or self._routes is None:

@@ -26,11 +26,14 @@ from serviceradar_security.errors import SecurityError
 from serviceradar_security.grpc.client import handles
 from serviceradar_security.grpc.client.bootstrap import PrivateFolder, exported, merge_bootstrap
 from serviceradar_security.grpc.client.plane import Plane
+from serviceradar_security.grpc.client.resources import XDS_AUTHORITY
+from serviceradar_security.grpc.client.routes import PIN_AUTHORITY, listener_name
 
 __all__ = ["Runtime", "get_runtime"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _TASKS: Final = Path("/proc/self/task")
+_PIN_SECONDS: Final = 5
 _CORE_THREAD: Final = "event_engine"
 _FORKED: Final = (
     "gRPC core does not work in a process that was forked from one that used it. What this channel "
@@ -54,6 +57,7 @@ class Runtime:
         self.credentials = grpc.xds_channel_credentials(dead_end)
         self.plane = Plane()
         self._folder: PrivateFolder | None = None
+        self._pin: grpc.Channel | None = None
         try:
             self._folder = PrivateFolder(os.environ)
             document = merge_bootstrap(
@@ -61,9 +65,9 @@ class Runtime:
                 self._folder.socket,
                 self.plane.materials.providers(),
             )
-            self.plane.call(self.plane.start(f"unix:{self._folder.socket}"))
+            self.plane.call(self.plane.start(self._folder.socket))
             with exported(document, os.environ):
-                self.plane.call(self.plane.pin(self.credentials))
+                self._pin = _make_pin(self.plane, self.credentials)
         except BaseException:
             self.end()
             self.plane.materials.close()
@@ -71,6 +75,9 @@ class Runtime:
 
     def end(self) -> None:
         """End the plane and remove the folder of its socket; open channels go on without them."""
+        pin, self._pin = self._pin, None
+        if pin is not None:
+            pin.close()
         self.plane.shut_down()
         if self._folder is not None:
             self._folder.remove()
@@ -112,6 +119,41 @@ def _end_at_exit() -> None:
     _PROCESS.obstacle = "no gRPC channel can be made any more: the program is about to exit"
     if runtime is not None:
         runtime.end()
+
+
+def _make_pin(plane: Plane, credentials: grpc.ChannelCredentials) -> grpc.Channel:
+    """Hold core's copy of our bootstrap with a channel that is never idle and never called.
+
+    Raises:
+        SecurityError: Core did not turn to our control plane.
+    """
+    options = [
+        ("grpc.client_idle_timeout_ms", 2**31 - 1),
+        ("grpc.default_authority", PIN_AUTHORITY),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    pin = grpc.secure_channel(f"xds://{XDS_AUTHORITY}/{listener_name(0)}", credentials, options)
+    states: list[grpc.ChannelConnectivity] = []
+    pin.subscribe(states.append, try_to_connect=True)
+    try:
+        for _ in range(_PIN_SECONDS):
+            if plane.call(plane.is_followed(timeout=1.0)):
+                return pin
+            if grpc.ChannelConnectivity.TRANSIENT_FAILURE in states:
+                break  # core has another bootstrap, and will not read ours
+    except BaseException:
+        pin.close()
+        raise
+    finally:
+        pin.unsubscribe(states.append)
+    pin.close()
+    raise SecurityError(
+        "gRPC core did not take up the control plane of this library. Most likely an xDS channel "
+        "of the application was open first, and gRPC core keeps that channel's bootstrap until it "
+        "is closed: make the first channel of this library before the application's xDS channels, "
+        "or close those first. After a fork of a process that used gRPC, make channels in a "
+        "process that was spawned instead",
+    )
 
 
 def _certificate_of_nobody() -> bytes:

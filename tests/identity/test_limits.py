@@ -1,0 +1,188 @@
+"""Bounded work on hostile chains, and arbitrary bytes (R-X509-25)."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serviceradar_security.errors import PeerVerificationError
+from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
+from serviceradar_security.identity.verify import (
+    MAX_CHAIN_LENGTH,
+    MAX_PATHS,
+)
+from tests.identity.chains import (
+    DIRECT,
+    LEAF,
+    MIDDLE_CERTIFICATE,
+    ROOT,
+    ROOT_CERTIFICATE,
+    STRANGER,
+    THROUGH,
+    patient,
+    refusal,
+    verdict,
+)
+from tests.identity.pki import (
+    LOCAL,
+    WORKLOAD,
+    Party,
+    bundle,
+    certificate,
+    der,
+    signer,
+)
+
+
+def test_no_certificate() -> None:
+    """A peer that shows nothing is told what it needs."""
+    assert refusal([]).reason == "no_certificate"
+
+
+def test_the_length_of_the_chain() -> None:
+    """Sixteen certificates are looked at, seventeen are not even parsed (R-X509-25)."""
+    surplus = der(*[signer(Party(f"s{number}"), ROOT) for number in range(MAX_CHAIN_LENGTH - 1)])
+
+    assert verdict([DIRECT, *surplus]) == WORKLOAD
+    assert refusal([DIRECT, *surplus, b"garbage"]).reason == "limit"
+    assert refusal([b"garbage"] * 1_000_000).reason == "limit"
+
+
+def test_the_size_of_a_certificate() -> None:
+    """A certificate of more than 64 KiB is not parsed, wherever it stands (R-X509-25)."""
+    big = b"\x30" * (MAX_CERTIFICATE_BYTES + 1)
+
+    assert refusal([big]).reason == "limit"
+    assert refusal([DIRECT, big]).reason == "limit"
+    uri = "spiffe://example.org/" + "a" * 60_000
+    assert refusal([certificate(LEAF, ROOT, uris=[uri])]).reason == "limit"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x30\x00", der(DIRECT)[0] + b"\0"])
+def test_bytes_that_are_no_certificate(data: bytes, number: int) -> None:
+    """A certificate that cannot be read refuses the peer, also where it would be surplus."""
+    chain = der(DIRECT)
+    chain.insert(number, data)
+
+    error = refusal(chain)
+
+    assert error.reason == "malformed"
+    assert f"certificate {number + 1}" in str(error)
+
+
+@pytest.mark.parametrize("count", [2, 3, 14])
+def test_look_alikes_that_sign_each_other(count: int) -> None:
+    """Intermediates that join in exponentially many ways are refused before they are tried (R-X509-25)."""
+    forger = Party("forger")
+    chain = [certificate(LEAF, forger), *(signer(forger, forger) for _ in range(count))]
+
+    error = refusal(chain)
+
+    assert error.reason == "limit"
+    assert f"more than {MAX_PATHS} ways" in str(error)
+    assert error.spiffe_id == WORKLOAD
+
+
+def test_look_alikes_in_two_rings() -> None:
+    """Two names that sign each other in turn are a maze too."""
+    one, other = Party("one"), Party("other")
+    ring = [each for _ in range(3) for each in (signer(one, other), signer(other, one))]
+
+    assert refusal([certificate(LEAF, one), *ring]).reason == "limit"
+
+
+def test_look_alikes_beside_a_good_path() -> None:
+    """A maze that the leaf's issuer does not lead into costs nothing and changes nothing."""
+    forger = Party("forger")
+    maze = [signer(forger, forger) for _ in range(8)]
+
+    assert verdict([DIRECT, *maze]) == WORKLOAD
+    assert verdict([THROUGH, *maze, MIDDLE_CERTIFICATE]) == WORKLOAD
+
+
+def test_a_mesh_of_cross_signed_intermediates() -> None:
+    """A few cross-signed generations are within the bound (R-X509-20, R-X509-22)."""
+    upper = [Party("upper") for _ in range(3)]
+    middle = Party("middle")
+    chain = [
+        certificate(LEAF, middle),
+        *(signer(middle, each) for each in upper),
+        *(signer(each, ROOT) for each in upper),
+        *(signer(each, STRANGER) for each in upper),
+    ]
+
+    assert verdict(chain) == WORKLOAD
+
+
+def test_a_thousand_look_alike_authorities() -> None:
+    """Authorities of one name are tried up to a bound, and a stranger is refused by all (R-X509-25)."""
+    forged = certificate(LEAF, Party("root"))
+    crowd = [signer(Party("root", key), Party("root", key)) for key in _keys(1000)]
+
+    assert refusal([forged], {LOCAL: bundle(*crowd)}).reason == "untrusted_chain"
+    assert verdict([DIRECT], {LOCAL: bundle(ROOT_CERTIFICATE, *crowd)}) == WORKLOAD
+
+
+def _keys(count: int) -> list[ec.EllipticCurvePrivateKey]:
+    return [ec.generate_private_key(ec.SECP256R1()) for _ in range(count)]
+
+
+# ---- arbitrary bytes ---------------------------------------------------------------------------
+
+_FUZZED = der(THROUGH, MIDDLE_CERTIFICATE)
+
+
+@patient
+@given(
+    st.sampled_from([0, 1]),
+    st.lists(
+        st.tuples(st.integers(0, 2**16), st.integers(1, 255)),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_no_changed_content_is_accepted(which: int, changes: list[tuple[int, int]]) -> None:
+    """What was not signed proves nothing, and raises nothing but our error."""
+    changed = bytearray(_FUZZED[which])
+    for place, flip in changes:
+        changed[place % len(changed)] ^= flip
+    chain = list(_FUZZED)
+    chain[which] = bytes(changed)
+
+    try:
+        verdict(chain)
+    except PeerVerificationError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - both ways are fine
+    else:
+        # Around the signed content a bit may be free, as where the signature counts unused bits.
+        before, after = (x509.load_der_x509_certificate(each[which]) for each in (_FUZZED, chain))
+        assert after.tbs_certificate_bytes == before.tbs_certificate_bytes
+
+
+@patient
+@given(st.lists(st.tuples(st.integers(0, 2**16), st.integers(1, 255)), min_size=1, max_size=3))
+def test_a_changed_authority_raises_nothing_strange(changes: list[tuple[int, int]]) -> None:
+    """An authority with changed bytes is refused with its bundle, or verifies, or does not."""
+    changed = bytearray(der(ROOT_CERTIFICATE)[0])
+    for place, flip in changes:
+        changed[place % len(changed)] ^= flip
+    try:
+        bundles = {LOCAL: TrustBundle.from_der(LOCAL, bytes(changed))}
+    except ValueError:
+        return
+
+    try:
+        assert verdict(_FUZZED, bundles) == WORKLOAD  # its own signature is not looked at
+    except PeerVerificationError as error:
+        assert error.reason in {"untrusted_chain", "malformed"}  # noqa: PT017 - both ways are fine
+
+
+@patient
+@given(st.lists(st.binary(max_size=80), max_size=4))
+def test_arbitrary_chains(chain: list[bytes]) -> None:
+    """Arbitrary bytes are no certificates."""
+    assert refusal(chain).reason in {"malformed", "no_certificate"}
