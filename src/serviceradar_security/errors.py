@@ -7,7 +7,7 @@ Each message is one line. Foreign exceptions stay in ``__cause__``. No message h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ class SecurityError(Exception):
         retryable: Whether the same call may succeed later without a change by a person.
     """
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +114,12 @@ class WorkloadApiError(SecurityError):
     """
 
     code: str
-    retryable: ClassVar[bool] = True
+    retryable: bool = True
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", retryable: bool = True) -> None:
         super().__init__(message)
         self.code = code
+        self.retryable = retryable
 
 
 class NoIdentityIssuedError(WorkloadApiError):
@@ -128,13 +129,13 @@ class NoIdentityIssuedError(WorkloadApiError):
 class SourceError(SecurityError):
     """A source that cannot give an identity now."""
 
-    retryable: ClassVar[bool] = True
+    retryable: bool = True
 
 
 class SourceClosedError(SourceError):
     """A source that was used after ``close()``."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
 
 class SourceTimeoutError(SourceError, TimeoutError):

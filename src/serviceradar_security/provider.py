@@ -80,6 +80,11 @@ class SecurityProvider:
                     'security mode "none" means plaintext for everybody: use mode "spiffe", or '
                     "open the provider with allow_insecure=True",
                 )
+            if client_authorizer is not None or server_authorizer is not None:
+                raise ConfigError(
+                    'security mode "none" knows no peers, so an authorizer cannot be honoured: '
+                    'use mode "spiffe", or give none',
+                )
             _LOG.warning('security mode is "none": all connections are plaintext, nobody is known')
             return cls(None, client_authorizer=None, server_authorizer=None)
         if config.mode != "spiffe":
@@ -206,7 +211,7 @@ class SecurityProvider:
 
         from serviceradar_security import grpc as adapter  # noqa: PLC0415 - an extra
 
-        if self._insecure():
+        if self._insecure(authorizer):
             return grpc.insecure_channel(target, options, compression)
         return adapter.channel(
             target,
@@ -230,7 +235,7 @@ class SecurityProvider:
 
         from serviceradar_security import grpc as adapter  # noqa: PLC0415 - an extra
 
-        if self._insecure():
+        if self._insecure(authorizer):
             return grpc.aio.insecure_channel(target, options, compression, interceptors)
         return adapter.aio_channel(
             target,
@@ -283,9 +288,13 @@ class SecurityProvider:
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _insecure(self) -> bool:
+    def _insecure(self, authorizer: Authorizer | None = None) -> bool:
         if self._closed:
             raise SourceClosedError("the provider is closed: open a new one")
+        if self._source is None and authorizer is not None:
+            raise ConfigError(
+                'security mode "none" knows no peers, so an authorizer cannot be honoured',
+            )
         return self._source is None
 
     def _client(self, authorizer: Authorizer | None) -> Authorizer:

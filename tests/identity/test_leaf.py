@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.leaf import Purpose
 
 
+TWIN = certificate(LEAF, ROOT)
 MUTATIONS: list[Any] = [
     pytest.param({"uris": ()}, "no_spiffe_id", False, id="no URI"),  # R-X509-01
     pytest.param({"uris": (), "dns_names": [str(WORKLOAD)]}, "no_spiffe_id", False, id="DNS"),
@@ -254,7 +255,28 @@ def test_a_certificate_of_an_odd_form(old: str, new: str) -> None:
     odd = patched(leaf, ROOT, bytes.fromhex(old), bytes.fromhex(new))
 
     assert refusal([odd]).reason == "malformed"
-    assert refusal([DIRECT, odd]).reason == "malformed"
+    assert refusal([DIRECT, odd, DIRECT]).reason == "malformed"
+
+
+def test_a_subject_that_cannot_be_read() -> None:
+    """The leaf's own plays no part; where names are compared, one that cannot be read refuses."""
+    leaf = certificate(Party("leafz"), ROOT)
+
+    odd = patched(leaf, ROOT, b"\x0c\x05leafz", b"\x0c\x05\xffeafz")
+
+    assert verdict([odd]) == WORKLOAD
+    assert refusal([DIRECT, odd, TWIN]).reason == "malformed"
+
+
+def test_a_subject_that_cannot_be_read_has_no_cn() -> None:
+    """Where there is no SPIFFE ID, an unreadable subject changes nothing about the answer."""
+    leaf = certificate(Party("leafz"), ROOT, uris=())
+
+    odd = patched(leaf, ROOT, b"\x0c\x05leafz", b"\x0c\x05\xffeafz")
+
+    error = refusal([odd])
+    assert error.reason == "no_spiffe_id"
+    assert "CN" not in str(error)
 
 
 @pytest.mark.parametrize("serial", [0, 0x80])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serviceradar_security.errors import PeerVerificationError
+from serviceradar_security.errors import PeerVerificationError, X509SvidError
 from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
+from serviceradar_security.identity.svid import X509Svid
 from serviceradar_security.identity.verify import (
     MAX_CHAIN_LENGTH,
     MAX_PATHS,
 )
+from serviceradar_security.testing import FakeAuthority
 from tests.identity.chains import (
     DIRECT,
     LEAF,
@@ -186,3 +188,41 @@ def test_a_changed_authority_raises_nothing_strange(changes: list[tuple[int, int
 def test_arbitrary_chains(chain: list[bytes]) -> None:
     """Arbitrary bytes are no certificates."""
     assert refusal(chain).reason in {"malformed", "no_certificate"}
+
+
+def _rsa_pkcs8(*numbers: int) -> bytes:
+    def element(tag: int, body: bytes) -> bytes:
+        size = len(body)
+        width = (size.bit_length() + 7) // 8
+        head = bytes([size]) if size < 128 else bytes([0x80 | width]) + size.to_bytes(width)
+        return bytes([tag]) + head + body
+
+    def integer(number: int) -> bytes:
+        return element(2, number.to_bytes(number.bit_length() // 8 + 1))
+
+    key = element(0x30, b"".join(integer(each) for each in (0, *numbers)))
+    algorithm = element(0x30, bytes.fromhex("06092a864886f70d0101010500"))
+    return element(0x30, integer(0) + algorithm + element(4, key))
+
+
+def test_an_rsa_key_of_monstrous_primes_is_refused_by_its_size() -> None:
+    """Testing the primes of a key from the wire would hold the process for half a minute."""
+    p, q = 2**4423 - 1, 2**4253 - 1
+    authority = FakeAuthority("example.org")
+    chain = b"".join(authority.issue("spiffe://example.org/web").chain_der)
+    with pytest.raises(X509SvidError, match="2048 to 8192 bits"):
+        X509Svid.parse(chain, _rsa_pkcs8(p * q, 65537, 3, p, q, 1, 1, 1))
+    with pytest.raises(X509SvidError, match="at most 8192 of DER"):
+        X509Svid.parse(chain, _rsa_pkcs8(1 << 70_000, 65537, 3, p, q, 1, 1, 1))
+
+
+def test_an_rsa_key_whose_private_numbers_are_anothers_does_not_fit() -> None:
+    """The public numbers alone prove nothing: the key must sign for the leaf (R-X509-28)."""
+    ours, other = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    chain = FakeAuthority("example.org").issue_certificate("spiffe://example.org/web", key=ours)  # type: ignore[arg-type] # RSA serves as well
+    public, secret = ours.private_numbers().public_numbers, other.private_numbers()
+    mixed = _rsa_pkcs8(
+        public.n, public.e, secret.d, secret.p, secret.q, secret.dmp1, secret.dmq1, secret.iqmp
+    )
+    with pytest.raises(X509SvidError, match="does not belong"):
+        X509Svid.parse(b"".join(chain.chain_der), mixed)

@@ -277,6 +277,8 @@ def test_the_own_id_of_a_trust_domain() -> None:
     """A trust domain's own ID has no path (R-TD-04)."""
     trust_domain = TrustDomain.parse("td")
 
+    assert repr(trust_domain) == "TrustDomain('td')"
+    assert str(trust_domain) == "td"
     assert str(trust_domain.id) == "spiffe://td"
     assert trust_domain.id == SpiffeId.parse("spiffe://td") == SpiffeId.of(trust_domain)
     assert trust_domain.id.segments == ()

@@ -342,6 +342,15 @@ def test_what_is_no_intermediate(intermediate: x509.Certificate) -> None:
     )
 
 
+def test_a_pem_chain_that_is_too_long() -> None:
+    """The limit on the length holds for PEM too (R-X509-25)."""
+    middle = signer(MIDDLE, ROOT)
+
+    X509Svid.from_pem(chain_pem(GOOD, *[middle] * (MAX_CHAIN_LENGTH - 1)), key_pem(LEAF.key))
+    with pytest.raises(X509SvidError, match="at most 16"):
+        X509Svid.from_pem(chain_pem(GOOD, *[middle] * MAX_CHAIN_LENGTH), key_pem(LEAF.key))
+
+
 def test_the_leaf_comes_first() -> None:
     """A chain that begins with its intermediate is refused by the leaf rules (R-X509-14, R-X509-26)."""
     chain = b"".join(der(signer(MIDDLE, ROOT), _MIDDLE_LEAF))

@@ -13,6 +13,7 @@ import pytest
 from serviceradar_security._proto.workload_pb2 import X509SVIDRequest
 from serviceradar_security.errors import ConfigError, SpiffeIdError
 from serviceradar_security.testing.authority import FakeAuthority
+from serviceradar_security.testing.server import Answer
 from serviceradar_security.testing.workload_api import FakeWorkloadApi
 from tests.testing.client import (
     CORE,
@@ -247,6 +248,11 @@ def test_a_path_that_cannot_be_listened_on(path: str, tmp_path: Path) -> None:
             api.start()
         assert isinstance(caught.value.__cause__, OSError)
     api.stop()
+
+
+def test_an_answer_shows_no_message() -> None:
+    """What is printed of an answer is its size: there is a private key in it."""
+    assert repr(Answer(message=b"secret")) == "Answer(6 bytes, code='', hang=False)"
 
 
 def test_what_it_needs() -> None:

@@ -158,7 +158,7 @@ def test_cache_holds_what_is_in_use_only() -> None:
 # ---- properties ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(data: bytes) -> None:
     """Arbitrary bytes are refused as a WorkloadApiError, and as nothing else."""
@@ -169,7 +169,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
 _WHOLE = message(GOOD, entry(DB, A.bundle), federated={"spiffe://b.test": der(B.bundle)})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, len(_WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=4
@@ -189,3 +189,14 @@ def test_damaged_message(damage: list[tuple[int, int]]) -> None:
     assert all(each.isprintable() for each in read.warnings)
     for svid in read.context.svids:
         assert svid.private_key.public_key() == svid.leaf.public_key()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x0a\x00" * (1 << 20), b"\x1a\x00" * (1 << 20), b"\x08\x01" * (1 << 20)],
+    ids=["svids", "bundles", "unknown"],
+)
+def test_members_are_counted_before_objects_are_made_of_them(data: bytes) -> None:
+    """Millions of tiny members are refused by their number alone."""
+    with pytest.raises(WorkloadApiError, match="more than 42000 members"):
+        SnapshotReader().read(data)

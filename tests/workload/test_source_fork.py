@@ -25,6 +25,7 @@ def test_fork() -> None:
                 assert context is not parents
                 assert source.status().updates == 1
                 os.write(write, b"x")
+                assert in_child(lambda: source.wait_ready(timeout=10)) == 0  # a fork of the fork
                 until(lambda: source.current() != context)
                 assert asyncio.run(source.wait_ready_async(timeout=10)) != context
                 source.close()
@@ -50,7 +51,7 @@ def test_fork() -> None:
             assert source.status().state is State.READY
             (new,) = api.rotate()
             until(lambda: source.current().default == new)
-            assert api.requests == 2
+            assert api.requests == 3
         """,
     )
 
@@ -136,25 +137,6 @@ def test_fork_before_anything() -> None:
             assert in_child(child) == 0
             assert waiting.status().state is not State.CLOSED
             waiting.close()
-        """,
-    )
-
-
-def test_fork_of_a_fork() -> None:
-    """The child of a child starts afresh as well."""
-    run(
-        """
-        with FakeWorkloadApi([ID]) as api, X509Source(api.endpoint) as source:
-            source.wait_ready(timeout=10)
-
-            def child():
-                source.wait_ready(timeout=10)
-                assert in_child(lambda: source.wait_ready(timeout=10)) == 0
-                source.current()
-
-            assert in_child(child) == 0
-            source.current()
-            until(lambda: api.connections == 1)
         """,
     )
 

@@ -37,7 +37,7 @@ def test_logged_once(api: FakeWorkloadApi, caplog: pytest.LogCaptureFixture) -> 
     with X509Source(api.endpoint) as source:
         source.wait_ready(timeout=10)
         api.fail("CANCELLED", "told so")
-        until_requests(api, 4)
+        until_requests(api, 3)
         api.stop()
         until(lambda: "no such socket" in source.status().cause)
         api.start()

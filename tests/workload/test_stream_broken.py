@@ -210,7 +210,7 @@ def test_message_is_not_shown() -> None:
     assert repr(Message(b"secret")) == "Message(6 bytes)"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=8))
 def test_arbitrary_bytes(chunks: list[bytes]) -> None:
     """Arbitrary bytes never raise, and at most one end is told."""
@@ -247,7 +247,7 @@ _SAID = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.lists(_SAID | _FRAMES, max_size=10),
     st.integers(1, 200),

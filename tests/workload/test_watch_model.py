@@ -53,7 +53,7 @@ class AnyScript(RuleBasedStateMachine):
         changed = self.bench.deliver(context)
         if self.closed:
             assert not changed
-        elif context.default.not_after <= self.bench.clock.wall:
+        elif not context.default.not_before <= self.bench.clock.wall < context.default.not_after:
             assert not changed
             self.refuse_in_model()
         else:
@@ -151,5 +151,5 @@ class AnyScript(RuleBasedStateMachine):
         assert watch.state is not before
 
 
-AnyScript.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+AnyScript.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestAnyScript = AnyScript.TestCase

@@ -352,3 +352,14 @@ def test_identity_that_comes_back_is_new() -> None:
     bench.clock.advance(GRACE)
     assert bench.deliver(lasting(LIFE)) is True
     assert bench.status().updates == 2
+
+
+def test_an_identity_that_is_not_yet_valid_is_refused_with_the_skew() -> None:
+    """What is held stays, and the cause names the clocks (R-X509-15)."""
+    early = Bench()
+    early.clock.wall -= timedelta(hours=2)
+    assert not early.deliver(lasting(LIFE, "web"))
+    status = early.status()
+    assert status.state is State.NO_AGENT
+    assert "compare the clocks" in status.cause
+    assert status.rejected == 1

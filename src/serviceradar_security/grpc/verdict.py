@@ -52,8 +52,7 @@ _REFUSAL_LIFE: Final = timedelta(seconds=5)
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     until: datetime
-    spiffe_id: SpiffeId | None
-    refusal: PeerError | None
+    outcome: SpiffeId | PeerError
 
 
 class Judge:
@@ -106,11 +105,11 @@ class Judge:
         if verdict is None or verdict.until <= at:
             verdict = self._decide((leaf, chain), context, at, peer)
             self._remember(verdicts, key, verdict)
-        if verdict.spiffe_id is None:
+        if isinstance(verdict.outcome, PeerError):
             # A fresh error each time: a traceback must not grow on a shared one, nor the frames
             # and certificates that hang on it be kept.
-            raise _copy(verdict.refusal)
-        return verdict.spiffe_id
+            raise _copy(verdict.outcome)
+        return verdict.outcome
 
     def _current(self) -> X509Context:
         try:
@@ -133,9 +132,9 @@ class Judge:
             self._authorize(spiffe_id)
         except PeerError as error:
             _LOG.warning("refused the peer %s: %s", peer, str(error))  # no frames in the record
-            return _Verdict(at + _REFUSAL_LIFE, None, _copy(error))
+            return _Verdict(at + _REFUSAL_LIFE, _copy(error))
         _LOG.debug("accepted the peer %s as %s", peer, spiffe_id)
-        return _Verdict(min(at + _VERDICT_LIFE, leaf.not_valid_after_utc), spiffe_id, None)
+        return _Verdict(min(at + _VERDICT_LIFE, leaf.not_valid_after_utc), spiffe_id)
 
     def _authorize(self, spiffe_id: SpiffeId) -> None:
         """R-X509-24: whatever an authorizer raises refuses the peer."""
@@ -195,13 +194,11 @@ def _read_chain(leaf_pem: bytes, chain_pem: bytes) -> tuple[x509.Certificate, li
     return leaf, [each.public_bytes(Encoding.DER) for each in (leaf, *others)]
 
 
-def _copy(refusal: PeerError | None) -> PeerError:
+def _copy(refusal: PeerError) -> PeerError:
     if isinstance(refusal, PeerVerificationError):
         return PeerVerificationError(
             str(refusal),
             reason=refusal.reason,
             spiffe_id=refusal.spiffe_id,
         )
-    if refusal is None:
-        return PeerVerificationError("the peer is refused")
     return PeerNotAuthorizedError(str(refusal), spiffe_id=refusal.spiffe_id)

@@ -277,15 +277,14 @@ def _explain_refusal(text: object) -> NoReturn:
                 f"{_shown(text)} has a {what}: a SPIFFE ID has none (SPIFFE-ID section 2)",
             )
     _check_trust_domain(name, text)
-    for segment in path.split("/"):
-        if not segment:
-            raise SpiffeIdError(
-                f"{_shown(text)} has an empty path segment or ends with a slash "
-                "(SPIFFE-ID section 2.2)",
-            )
-        if not _SEGMENT.fullmatch(segment):
-            raise SpiffeIdError(
-                f"{_shown(text)} has the path segment {_shown(segment)}: only "
-                "a-z A-Z 0-9 . - _ are allowed, and no escapes (SPIFFE-ID section 2.2)",
-            )
-    raise SpiffeIdError(f"{_shown(text)} is not a SPIFFE ID (SPIFFE-ID section 2)")
+    # The trust domain is good, so a segment is not: the first that the grammar refuses.
+    segment = next((each for each in path.split("/") if not _SEGMENT.fullmatch(each)), "")
+    if not segment:
+        raise SpiffeIdError(
+            f"{_shown(text)} has an empty path segment or ends with a slash "
+            "(SPIFFE-ID section 2.2)",
+        )
+    raise SpiffeIdError(
+        f"{_shown(text)} has the path segment {_shown(segment)}: only "
+        "a-z A-Z 0-9 . - _ are allowed, and no escapes (SPIFFE-ID section 2.2)",
+    )

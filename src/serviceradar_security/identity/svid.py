@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -42,6 +44,9 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)  # TLS stacks do not offer P-521 by default
 _MIN_RSA_BITS: Final = 2048
+_MAX_RSA_BITS: Final = 8192
+MAX_KEY_BYTES: Final = 8 * 1024  # of DER; an RSA key of 8,192 bits has under 5 KiB
+_PROBE: Final = b"does this key sign for this certificate?"
 _NOT_FITTING: Final = "the private key does not belong to the certificate of"
 
 
@@ -239,22 +244,28 @@ def _check_bytes(what: str, data: object) -> None:
 
 
 def _load_key(data: bytes, *, pem: bool) -> PrivateKey:
+    size = len(data)
+    if size > MAX_KEY_BYTES * (2 if pem else 1):
+        raise X509SvidError(f"the private key has {size} bytes: at most {MAX_KEY_BYTES} of DER")
+    load = load_pem_private_key if pem else load_der_private_key
     try:
-        loaded = (load_pem_private_key if pem else load_der_private_key)(data, password=None)
+        # The parser would test the primes of an RSA key, whatever their size, for minutes if it
+        # must. Whether the key belongs to the leaf is found out by signing with it, below.
+        loaded = load(data, password=None, unsafe_skip_rsa_key_validation=True)
     except Exception:  # noqa: BLE001 - whatever the parser raises, the key is unusable
         # The cause is dropped on purpose: parsers may quote what they read.
         raise X509SvidError(
             "the private key cannot be read: it must be one unencrypted PKCS#8 key",
         ) from None
-    if isinstance(loaded, rsa.RSAPrivateKey) and loaded.key_size >= _MIN_RSA_BITS:
+    if isinstance(loaded, rsa.RSAPrivateKey) and _MIN_RSA_BITS <= loaded.key_size <= _MAX_RSA_BITS:
         return loaded
     if isinstance(loaded, ec.EllipticCurvePrivateKey) and isinstance(loaded.curve, _CURVES):
         return loaded
     if isinstance(loaded, ed25519.Ed25519PrivateKey):
         return loaded
     raise X509SvidError(
-        "the private key is of a kind that is not used for SVIDs: it must be RSA of 2048 bits or "
-        "more, ECDSA on P-256 or P-384, or Ed25519",
+        "the private key is of a kind that is not used for SVIDs: it must be RSA of 2048 to 8192 "
+        "bits, ECDSA on P-256 or P-384, or Ed25519",
     )
 
 
@@ -265,8 +276,18 @@ def _check_possession(key: PrivateKey, leaf: x509.Certificate, spiffe_id: Spiffe
         theirs = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except Exception as error:
         raise X509SvidError(f"{_NOT_FITTING} {spiffe_id}: its public key is unreadable") from error
-    if ours != theirs:
+    if ours != theirs or (isinstance(key, rsa.RSAPrivateKey) and not _signs(key)):
         raise X509SvidError(f"{_NOT_FITTING} {spiffe_id}")
+
+
+def _signs(key: rsa.RSAPrivateKey) -> bool:
+    """Tell whether the private numbers of a key fit its public ones."""
+    padding, algorithm = PKCS1v15(), SHA256()
+    try:
+        key.public_key().verify(key.sign(_PROBE, padding, algorithm), _PROBE, padding, algorithm)
+    except Exception:  # noqa: BLE001 - numbers that are no key fail in many ways
+        return False
+    return True
 
 
 def _check_intermediate(number: int, certificate: x509.Certificate) -> None:

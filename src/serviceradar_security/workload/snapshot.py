@@ -17,6 +17,7 @@ from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.context import X509Context
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.workload.fields import count_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ __all__ = ["MAX_BUNDLES", "MAX_SVIDS", "Picker", "Snapshot", "SnapshotReader"]
 
 MAX_SVIDS: Final = 1_000
 MAX_BUNDLES: Final = 20_000
+MAX_FIELDS: Final = 2 * (MAX_SVIDS + MAX_BUNDLES)  # of the message, with what is not used of it
 
 if TYPE_CHECKING:
     Picker = Callable[[Sequence[X509Svid]], X509Svid]
@@ -64,6 +66,8 @@ class SnapshotReader:
         Raises:
             WorkloadApiError: The message is malformed: nothing of it is used (R-WLAPI-09, -12).
         """
+        if count_fields(data, limit=MAX_FIELDS) > MAX_FIELDS:  # before objects are made of them
+            _refuse(f"it has more than {MAX_FIELDS} members")
         try:
             response = X509SVIDResponse.FromString(data)
         except DecodeError as error:

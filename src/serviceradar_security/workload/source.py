@@ -245,7 +245,11 @@ class X509Source:
         return subscription
 
     async def updates(self) -> AsyncIterator[X509Context]:
-        """Iterate in asyncio over the newest snapshot and each new one, until closed."""
+        """Iterate in asyncio over the newest snapshot and each new one, until closed.
+
+        Raises:
+            WorkloadApiError: The agent refused the call for good: nothing new will come.
+        """
         engine = self._running()
         seen = 0
         with self._listen(engine) as event:
@@ -257,6 +261,8 @@ class X509Source:
                     with contextlib.suppress(SourceError, WorkloadApiError):
                         yield engine.context()
                     continue
+                if (fatal := engine.look().fatal) is not None:
+                    raise fatal
                 await event.wait()
 
     def _running(self) -> Engine:

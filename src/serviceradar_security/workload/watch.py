@@ -147,7 +147,7 @@ class Watch:
         failure = self._failure
         if failure is None or failure.kind is not Kind.FATAL:
             return None
-        return WorkloadApiError(self._sentence(), code=failure.code)
+        return WorkloadApiError(self._sentence(), code=failure.code, retryable=False)
 
     def opened(self, now: Instant) -> None:
         """Note that a stream was opened; nothing was delivered yet."""
@@ -175,6 +175,15 @@ class Watch:
             self.rejected(
                 f"the identity {context.default.spiffe_id} expired {late:.0f} s before it came: "
                 "compare the clocks of this host and of the SPIRE server",
+                now,
+            )
+            return False
+        not_before = context.default.not_before
+        if not_before > now.wall:
+            early = (not_before - now.wall).total_seconds()
+            self.rejected(
+                f"the identity {context.default.spiffe_id} begins only in {early:.0f} s: compare "
+                "the clocks of this host and of the SPIRE server",
                 now,
             )
             return False

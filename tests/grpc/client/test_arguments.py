@@ -34,6 +34,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"source": "a source"}, "a source with the method current"),
     ({"authorizer": "an authorizer"}, "use authorize_id, authorize_one_of"),
     ({"options": [("grpc.service_config", "{}")]}, "give timeouts with the call, and retry in"),
+    ({"options": [("grpc.ssl_session_cache", "a cache")]}, "no session is resumed"),
+    ({"options": [("grpc.TEST_ONLY_DO_NOT_USE_IN_PROD", 1)]}, "not for use"),
     ({"options": [("grpc.http_proxy", "x:1")]}, "do not go through a proxy"),
     ({"options": [("grpc.enable_http_proxy", 1)]}, "do not go through a proxy"),
     ({"options": [("grpc.ssl_target_name_override", "x")]}, "known by its SPIFFE ID"),

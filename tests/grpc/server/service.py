@@ -186,6 +186,7 @@ class Setup:
     secure: bool = True
     inner: Sequence[Any] = ()
     behaviors: Callable[[Seen], dict[str, Callable[..., Any]]] | None = None
+    generic: Sequence[grpc.GenericRpcHandler] = ()
 
 
 def _add_ports(server: Any, setup: Setup) -> tuple[int, ...]:
@@ -214,6 +215,7 @@ def running_sync(setup: Setup) -> Iterator[Running]:
             options=server_options(setup.source),
         )
         register(server, seen, (setup.behaviors or sync_behaviors)(seen))
+        server.add_generic_rpc_handlers(tuple(setup.generic))
         ports = _add_ports(server, setup)
         server.start()
         try:
@@ -240,6 +242,7 @@ def running_aio(setup: Setup) -> Iterator[Running]:
             options=server_options(setup.source),
         )
         register(server, seen, (setup.behaviors or aio_behaviors)(seen))
+        server.add_generic_rpc_handlers(tuple(setup.generic))
         try:
             ready.append(_add_ports(server, setup))
             await server.start()

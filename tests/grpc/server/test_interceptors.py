@@ -471,6 +471,28 @@ def test_an_authority_is_removed_under_a_live_connection(stack: str, world: Worl
     assert server.seen.handled == handled
 
 
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_handler_without_its_function_is_no_way_round(stack: str, world: World) -> None:
+    """A handler that names a kind and has no function for it answers nobody."""
+
+    class Hollow(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: Any) -> Any:
+            del handler_call_details
+            return grpc.unary_unary_rpc_method_handler(None)  # type: ignore[arg-type]  # the fault
+
+    def behaviors(_seen: Seen) -> dict[str, Callable[..., Any]]:
+        return {}
+
+    with (
+        running(
+            stack,
+            Setup(world.source(), POLLER, behaviors=behaviors, generic=(Hollow(),)),
+        ) as server,
+        connected(server.port, world.local.bundle, world.local.issue(CLIENT)) as channel,
+    ):
+        assert call(channel, "unary_unary")[0] == "UNKNOWN"
+
+
 def test_the_interceptors_are_lists() -> None:
     """They are put before the application's own with a plus."""
     source = Source(SourceError("none"))

@@ -214,8 +214,8 @@ def test_refusals_do_not_grow(bench: Bench) -> None:
     assert {each.reason for each in errors} == {"expired"}
     assert all(each.__cause__ is None for each in errors)
     (verdict,) = bench.judge._found[1].values()
-    assert verdict.refusal is not None
-    assert verdict.refusal.__traceback__ is None
+    assert isinstance(verdict.outcome, PeerVerificationError)
+    assert verdict.outcome.__traceback__ is None
 
 
 def test_a_replaced_snapshot_is_let_go(bench: Bench) -> None:

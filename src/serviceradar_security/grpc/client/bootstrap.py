@@ -44,8 +44,9 @@ class PrivateFolder:
         Raises:
             SecurityError: None of them can be written, or their paths are too long.
         """
-        self.path, self._lock = _make_folder(_parents(environ))
-        self.socket = str(self.path / "ads.sock")
+        path, self._lock = _make_folder(_parents(environ))
+        self.path: Path = path
+        self.socket: str = str(self.path / "ads.sock")
 
     def remove(self) -> None:
         """Remove the folder and what is in it."""

@@ -169,8 +169,9 @@ def _read_options(
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):  # noqa: PLR2004 - a pair
             raise ConfigError(f"a channel option is a pair of a name and a value, not {pair!r}")
         name, value = pair
-        if name in _REFUSED:
-            raise ConfigError(f"the channel option {name} cannot be honoured: {_REFUSED[name]}")
+        refusal = _REFUSED.get(name) or _refused_by_prefix(name)
+        if refusal:
+            raise ConfigError(f"the channel option {name} cannot be honoured: {refusal}")
         if name == _PROXY:
             if value:
                 raise ConfigError(f"the channel option {_PROXY} cannot be honoured: {_NO_PROXY}")
@@ -180,6 +181,13 @@ def _read_options(
             passed_on.append((name, value))
     # A proxy would be asked for our internal target, which no_proxy cannot name.
     return authority, [*passed_on, (_AUTHORITY, authority), (_PROXY, 0)]
+
+
+def _refused_by_prefix(name: str) -> str:
+    # A resumed session is not verified again by core (R-TLS-10), so no cache may be given.
+    if name.startswith("grpc.ssl"):
+        return "TLS is set up by this library, and no session is resumed"
+    return "it is not for use" if name.startswith("grpc.TEST_ONLY") else ""
 
 
 def _read_authority(value: object) -> str:

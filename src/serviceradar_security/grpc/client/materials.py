@@ -24,13 +24,14 @@ from serviceradar_security.errors import SecurityError
 from serviceradar_security.grpc.client.bundle_map import render_bundle_map
 from serviceradar_security.grpc.client.memory_file import MemoryFile
 from serviceradar_security.grpc.client.rotation import Standing, mark_pushed, plan_step
+from serviceradar_security.identity.context import X509Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from serviceradar_security.grpc.client.rotation import Step
-    from serviceradar_security.identity.context import X509Context, X509ContextSource
+    from serviceradar_security.identity.context import X509ContextSource
     from serviceradar_security.identity.svid import PrivateKey
 
 __all__ = ["LANES", "PROVIDER_PREFIX", "SLOTS", "Materials", "Slot"]
@@ -54,7 +55,7 @@ class Slot:
         """Make an empty slot."""
         self.number = number
         self.users = 0
-        self.released_at = float("-inf")
+        self.released_at: float = float("-inf")
         self._identity = MemoryFile(f"identity-{number}")
         self._trust = MemoryFile(f"trust-{number}")
         self._trust.replace(_NO_TRUST)
@@ -134,8 +135,13 @@ class Slot:
             now: The time, for certificates.
             clock: Monotonic time, for lanes.
         """
-        standing, step = plan_step(self._standing, self._ask(), now)
-        self._write(step)
+        was_shown = self._lane is not None
+        try:
+            standing, step = plan_step(self._standing, self._ask(), now)
+            self._write(step)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what is old must not go on
+            self._cut_off(f"{type(error).__name__}: {error}")
+            return was_shown
         self._standing = standing
         if step.withdraw:
             _LOG.warning("gRPC channels are cut off: %s", step.push)
@@ -154,6 +160,11 @@ class Slot:
         self._wanted_since = None
         self._standing = mark_pushed(self._standing)
         return True
+
+    def expires_in(self, now: datetime) -> float:
+        """Seconds until the identity that is written ends; infinite while there is none."""
+        svid = self._standing.svid
+        return float("inf") if svid is None else (svid.not_after - now).total_seconds()
 
     def is_waiting(self) -> bool:
         """Tell whether a push waits for its lane."""
@@ -174,9 +185,12 @@ class Slot:
     def _ask(self) -> X509Context | None:
         source = self._source()
         said = ""
-        found = None
+        found: Any = None  # a foreign source may give anything
         try:
             found = source.current() if source is not None else None
+            if found is not None and not isinstance(found, X509Context):
+                said = f"the source gave {type(found).__name__}, not an X509Context"
+                found = None
         except SecurityError as error:
             said = str(error)
         except Exception as error:  # noqa: BLE001 - a foreign source; its failure is no identity
@@ -187,7 +201,7 @@ class Slot:
                 _LOG.warning("gRPC channels have no identity to show: %s", said)
             else:
                 _LOG.info("gRPC channels have an identity to show again")
-        return found
+        return found if isinstance(found, X509Context) else None
 
     def _write(self, step: Step) -> None:
         if step.withdraw:
@@ -205,11 +219,21 @@ class Slot:
                 )
 
     def _withdraw(self) -> None:
+        # First what cannot fail: channels are pointed at nothing even if no file can be written.
+        self._lane = None
+        self._wanted_since = None
         self._identity.withdraw()
         # An empty map trusts nobody, and core does not complain of it when it reads it.
         self._trust.replace(_NO_TRUST)
+
+    def _cut_off(self, reason: str) -> None:
+        """Point channels at nothing until the next step succeeds."""
         self._lane = None
         self._wanted_since = None
+        self._standing = Standing()
+        if reason != self._said:
+            self._said = reason
+            _LOG.error("gRPC channels are cut off: %s", reason)
 
 
 class Materials:

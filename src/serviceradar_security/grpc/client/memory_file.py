@@ -42,7 +42,7 @@ class MemoryFile:
         self._generation = 0
         self._fd = self._new(WITHDRAWN)
         self._mark = _mark(self._fd)
-        self.path = f"/proc/self/fd/{self._fd}"
+        self.path: str = f"/proc/self/fd/{self._fd}"
         if not Path(self.path).exists():
             self.close()
             raise SecurityError(

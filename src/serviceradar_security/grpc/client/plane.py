@@ -67,7 +67,7 @@ class Plane:
 
     def __init__(self) -> None:
         """Start the thread; nothing is served yet."""
-        self.materials = Materials()
+        self.materials: Materials = Materials()
         # A loop of our own kind, whatever policy the application has installed.
         self._loop = asyncio.SelectorEventLoop()
         self._control: ControlPlane | None = None
@@ -231,16 +231,19 @@ class Plane:
             if slot.step(datetime.now(UTC), time.monotonic()):
                 routes.point_anew(slot)
                 self._flush()
-        except SecurityError as error:
-            _LOG.error("gRPC channels cannot follow their identity: %s", error)
+        except Exception:  # noqa: BLE001 - one slot's trouble must not end the ticks of all
+            _LOG.exception("gRPC channels cannot follow their identity")
 
     async def _tick(self) -> None:
         while True:
             slots = self.materials.in_use()
             for slot in slots:
                 self._look_at(slot)
+            now = datetime.now(UTC)
+            # Not a whole tick past the end of an identity.
+            ends = min((slot.expires_in(now) for slot in slots), default=_TICK)
             is_urgent = any(slot.is_waiting() for slot in slots)
-            await asyncio.sleep(_SOON if is_urgent else _TICK)
+            await asyncio.sleep(min(_SOON if is_urgent else _TICK, max(ends, 0.01)))
 
     async def _stop(self) -> None:
         if self._ticker is not None:
@@ -250,6 +253,13 @@ class Plane:
         if self._control is not None:
             await self._control.stop()
         self._ticker = self._control = self._routes = None
+        # A task that is pending when its loop ends would be complained of.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for patience in (_SOON, _SOON):
+            if rest:
+                _, rest = await asyncio.wait(rest, timeout=patience)
+            for task in rest:
+                task.cancel()
 
     def _parts(self) -> tuple[ControlPlane, Routes]:
         if self._control is None or self._routes is None:

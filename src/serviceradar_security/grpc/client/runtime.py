@@ -34,6 +34,8 @@ __all__ = ["Runtime", "get_runtime"]
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _TASKS: Final = Path("/proc/self/task")
 _PIN_SECONDS: Final = 5
+# Before 1.84 core waits two seconds at the end of a process in which anybody still holds it.
+_WAITS_AT_EXIT: Final = tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 84)
 _CORE_THREAD: Final = "event_engine"
 _FORKED: Final = (
     "gRPC core does not work in a process that was forked from one that used it. What this channel "
@@ -54,8 +56,8 @@ class Runtime:
         """
         # The fallback is what core would use for a cluster without TLS: it must lead nowhere.
         dead_end = grpc.ssl_channel_credentials(_certificate_of_nobody())
-        self.credentials = grpc.xds_channel_credentials(dead_end)
-        self.plane = Plane()
+        self.credentials: grpc.ChannelCredentials = grpc.xds_channel_credentials(dead_end)
+        self.plane: Plane = Plane()
         self._folder: PrivateFolder | None = None
         self._pin: grpc.Channel | None = None
         try:
@@ -79,6 +81,10 @@ class Runtime:
         if pin is not None:
             pin.close()
         self.plane.shut_down()
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        """Remove the folder of the socket; connections go on."""
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
@@ -114,11 +120,17 @@ def get_runtime() -> Runtime:
 
 
 def _end_at_exit() -> None:
-    """Let go of gRPC core: some versions wait for two seconds if anybody holds it at the end."""
-    runtime, _PROCESS.runtime = _PROCESS.runtime, None
-    _PROCESS.obstacle = "no gRPC channel can be made any more: the program is about to exit"
-    if runtime is not None:
+    """Leave no folder behind, and let go of gRPC core where it would hold the exit up."""
+    runtime = _PROCESS.runtime
+    if runtime is None:
+        return
+    if _WAITS_AT_EXIT:
+        _PROCESS.runtime = None
+        _PROCESS.obstacle = "no gRPC channel can be made any more: the program is about to exit"
         runtime.end()
+    else:
+        # Channels go on: what runs after this may still use them.
+        runtime.remove_folder()
 
 
 def _make_pin(plane: Plane, credentials: grpc.ChannelCredentials) -> grpc.Channel:
