@@ -14,7 +14,7 @@ PROTOS := src/serviceradar_security/_proto/workload.proto \
 UV_COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
               --no-annotate --no-header --no-emit-index-url --upgrade
 
-.PHONY: help demo demo-spire test test-oldest check bench proto lock clean parts
+.PHONY: help demo demo-spire test test-oldest check bench proto lock clean parts FORCE
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,11 +61,12 @@ clean: ## remove what was made in this folder; built SPIRE programs stay in the 
 parts: $(VENV)/.ready # SPIRE and Postgres: built or installed once, and said so
 	@$(VENV)/bin/python -m tests.realparts
 
-$(VENV)/.ready: requirements/uv.txt requirements/run.txt pyproject.toml tools/setup.sh
+# Whether there is anything to do depends on the interpreter too: the script finds out.
+$(VENV)/.ready: FORCE
 	@tools/setup.sh "$(PYTHON)" "$(VENV)" requirements/run.txt
 
-$(OLDEST_VENV)/.ready: requirements/uv.txt requirements/oldest.txt pyproject.toml tools/setup.sh
+$(OLDEST_VENV)/.ready: FORCE
 	@tools/setup.sh "$(PYTHON)" "$(OLDEST_VENV)" requirements/oldest.txt
 
-$(CHECK_VENV)/.ready: requirements/uv.txt requirements/check.txt pyproject.toml tools/setup.sh
+$(CHECK_VENV)/.ready: FORCE
 	@tools/setup.sh "$(PYTHON)" "$(CHECK_VENV)" requirements/check.txt

@@ -8,20 +8,25 @@ from __future__ import annotations
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from cryptography import x509
 
 from examples.monitoring.monitoring_pb2 import PollerStatusResponse
-from examples.monitoring.process import arguments, log, setting, start_logging, stop_event
+from examples.monitoring.process import (
+    arguments,
+    log,
+    read_overlay,
+    setting,
+    start_logging,
+    stop_event,
+)
 from examples.monitoring.service import handlers
 from serviceradar_security import (
     ConfigError,
     SecurityError,
     SecurityProvider,
-    SourceError,
     SpiffeId,
     apply_overlay,
     authorize_one_of,
@@ -78,11 +83,9 @@ def main() -> int:
     """Serve until SIGTERM; SIGHUP reads the overlay again."""
     options = arguments("ServiceRadar core, as an example")
     start_logging()
-    stopped = stop_event()
     try:
-        config = load_config(
-            options.config, overlay=overlay(options.overlay), pinned=options.pinned
-        )
+        overlay = read_overlay(options.overlay)
+        config = load_config(options.config, overlay=overlay, pinned=options.pinned)
         address = listening_address(config.document)
         provider = SecurityProvider.open(
             config.security, server_authorizer=authorize_one_of(callers(config.document))
@@ -92,6 +95,11 @@ def main() -> int:
         return 2
 
     with provider as security:
+        try:
+            security.wait_ready(timeout=30)
+        except SecurityError as error:
+            log("not_ready", text=str(error))
+            return 3
         server = grpc.server(
             ThreadPoolExecutor(16),
             interceptors=security.grpc_server_interceptors(),
@@ -99,12 +107,12 @@ def main() -> int:
         )
         server.add_generic_rpc_handlers([handlers(Core())])
         try:
-            security.wait_ready(timeout=30)
             port = server.add_secure_port(address, security.grpc_server_credentials())
-        except (SourceError, RuntimeError) as error:  # no identity, or no address to listen on
+        except RuntimeError as error:  # somebody else listens there
             log("not_ready", text=str(error))
             return 3
         server.start()
+        stopped = stop_event()
         log_identity("ready", security, port=port)
 
         signal.signal(signal.SIGHUP, lambda *_: reread(config.document, options.overlay))
@@ -126,18 +134,15 @@ def callers(document: Mapping[str, Any]) -> list[SpiffeId]:
 def listening_address(document: Mapping[str, object]) -> str:
     """Give the address to listen on; the platform writes ``:50052`` for all interfaces."""
     host, _, port = setting(document, "grpc_addr").rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port
+        raise ConfigError("grpc_addr: must be a host and a port, as 0.0.0.0:50052 or :50052")
     return f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - as configured
-
-
-def overlay(path: str | None) -> bytes | None:
-    """Read what the KV store said, where there is something."""
-    return Path(path).read_bytes() if path and Path(path).exists() else None
 
 
 def reread(document: Mapping[str, object], path: str | None) -> None:
     """Look at a new overlay: it can change much, and nothing of the security."""
     try:
-        merged = apply_overlay(document, overlay(path) or b"{}")
+        merged = apply_overlay(document, read_overlay(path) or b"{}")
     except ConfigError as error:
         log("overlay_refused", paths=getattr(error, "paths", ()), text=str(error))
     else:

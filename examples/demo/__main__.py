@@ -6,6 +6,7 @@ It ends by itself within a minute: with 0 if all went as told, with 1 if any ste
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spire", action="store_true", help="on a real SPIRE server and agent")
     options = parser.parse_args()
+    # A closed terminal or a cancelled job ends the services too, as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     show = Show("real SPIRE on Postgres" if options.spire else "embedded Workload API")
     with tempfile.TemporaryDirectory(prefix="demo-") as name:
         folder = Path(name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from examples.demo.service import DemoError
 from examples.demo.stage import IDS, LIFE, TRUST_DOMAIN, Workload
+from tests.realparts.errors import RealPartError
 from tests.realparts.spire import Spire
 from tests.realparts.workload import interpreter
 
@@ -52,5 +54,8 @@ class RealSpire:
 @contextlib.contextmanager
 def real_spire(folder: Path) -> Iterator[RealSpire]:
     """Start everything, and stop it at the end."""
-    with Spire(trust_domain=TRUST_DOMAIN, default_x509_svid_ttl=LIFE) as spire:
-        yield RealSpire(spire, folder)
+    try:
+        with Spire(trust_domain=TRUST_DOMAIN, default_x509_svid_ttl=LIFE) as spire:
+            yield RealSpire(spire, folder)
+    except RealPartError as error:
+        raise DemoError(str(error)) from error

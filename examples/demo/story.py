@@ -53,9 +53,10 @@ class Story:
         """Start an example with a pinned file, in which the operator says what is local here."""
         example = "core" if name == "core" else "poller"
         workload = self._stage.workloads[name]
+        block = "security" if example == "core" else "core_security"
         own = self._folder / f"{name}-pinned.json"
         own.write_text(
-            json.dumps({**pinned, "security": {"workload_socket": workload.endpoint}}),
+            json.dumps({**pinned, block: {"workload_socket": workload.endpoint}}),
         )
         argv = [workload.python, "-m", f"examples.{example}"]
         argv += [str(ROOT / "examples" / example / f"{example}.json"), "--pinned", str(own)]
@@ -80,7 +81,7 @@ class Story:
     def _overlays(self, core: Service) -> None:
         self._show.step("The KV store tries to switch security off")
         refused = self._send_overlay(core, HOSTILE, "overlay_refused")
-        _expect("security.mode" in refused["text"] or "security" in refused["paths"], str(refused))
+        _expect(refused["paths"] == ["security", "nats.security"], str(refused))
         self._show.fact("overlay", json.dumps(HOSTILE))
         self._show.refused("core", "refused, whole: " + ", ".join(refused["paths"]))
         accepted = self._send_overlay(core, HARMLESS, "overlay_accepted")
@@ -100,6 +101,7 @@ class Story:
             said = intruder.wait_for("failed")[0]
             heard = core.wait_for("warning", since=mark, where=lambda e: "refused" in e["text"])[0]
         _expect(said["code"] == "PERMISSION_DENIED", f"the intruder got {said['code']}")
+        _expect(IDS["intruder"] in heard["text"], f"core names somebody else: {heard['text']}")
         reports = core.events("report", since=mark)
         _expect(all(e["caller"] == IDS["poller"] for e in reports), "core served the intruder")
         self._show.refused("core", heard["text"])

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serviceradar_security import ConfigError
@@ -41,13 +42,27 @@ class _Warnings(logging.Handler):
         log(record.levelname.lower(), logger=record.name, text=record.getMessage())
 
 
+def read_overlay(path: str | None) -> bytes | None:
+    """Read what came from the KV store; None where nothing did.
+
+    Raises:
+        ConfigError: There is something, and it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes() if path else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"the overlay {path} cannot be read: {error.strerror}") from error
+
+
 def start_logging() -> None:
     """Show what the library has to say, in the same format."""
     logging.basicConfig(level=logging.WARNING, handlers=[_Warnings()])
 
 
 def stop_event() -> threading.Event:
-    """Give an event that SIGTERM and Ctrl-C set."""
+    """Give an event that SIGTERM and Ctrl-C set; before this is called they end the process."""
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:

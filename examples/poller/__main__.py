@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -22,13 +21,14 @@ from examples.monitoring.monitoring_pb2 import (
 from examples.monitoring.process import (
     arguments,
     log,
+    read_overlay,
     seconds,
     setting,
     start_logging,
     stop_event,
 )
 from examples.monitoring.service import PollerServiceStub
-from serviceradar_security import SecurityError, SecurityProvider, SourceError, load_config
+from serviceradar_security import ConfigError, SecurityError, SecurityProvider, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,34 +40,39 @@ def main() -> int:
     """Report until SIGTERM."""
     options = arguments("ServiceRadar poller, as an example")
     start_logging()
-    stopped = stop_event()
     try:
-        overlay = Path(options.overlay).read_bytes() if options.overlay else None
+        overlay = read_overlay(options.overlay)
         config = load_config(options.config, overlay=overlay, pinned=options.pinned)
         core_address = setting(config.document, "core_address")
         interval = seconds(config.document, "poll_interval")
-        provider = SecurityProvider.open(config.security)
+        who = identification(config.document)
+        watched = checks(config.document)
+        provider = SecurityProvider.open(config.security_block("core_security"))
     except SecurityError as error:
         log("refused", text=str(error))
         return 2
 
     sent = failed = 0
-    document = config.document
     with provider as security:
         try:
             security.wait_ready(timeout=30)
-        except SourceError as error:
+        except SecurityError as error:
             log("not_ready", text=str(error))
             return 3
+        try:
+            channel = security.grpc_channel(core_address)
+        except SecurityError as error:
+            log("refused", text=str(error))
+            return 2
+        stopped = stop_event()
         log_identity("ready", security)
-        with (
-            security.source.subscribe(lambda _: log_identity("rotated", security)),
-            security.grpc_channel(core_address) as channel,
-        ):
+        with channel, security.source.subscribe(lambda _: log_identity("rotated", security)):
             core = PollerServiceStub(channel)
             while not stopped.is_set():
+                # Every fifth report is of all services, and large.
+                services = watched if sent % 5 == 0 else watched[:LARGE]
                 try:
-                    report(core, document, everything=sent % LARGE == 0)
+                    report(core, who, [status(each) for each in services])
                 except grpc.RpcError as error:
                     failed += 1
                     log("failed", code=error.code().name, text=error.details())
@@ -79,14 +84,11 @@ def main() -> int:
     return 0
 
 
-def report(core: PollerServiceStub, document: Mapping[str, Any], *, everything: bool) -> None:
-    """Send the state of what this poller watches, small or in chunks."""
-    names = ("poller_id", "partition", "source_ip")
-    who: dict[str, Any] = {name: document.get(name, "") for name in names}
-    who["timestamp"] = int(time.time())
-    statuses = [status(check) for check in checks(document)]
-    if not everything:
-        core.report_status(PollerStatusRequest(services=statuses[:LARGE], **who), timeout=10)
+def report(core: PollerServiceStub, who: dict[str, Any], statuses: list[ServiceStatus]) -> None:
+    """Send a report: a small one in one message, a large one in chunks of one service."""
+    who = {**who, "timestamp": int(time.time())}
+    if len(statuses) <= LARGE:
+        core.report_status(PollerStatusRequest(services=statuses, **who), timeout=10)
         return
     last = len(statuses) - 1
     chunks = (
@@ -102,13 +104,26 @@ def report(core: PollerServiceStub, document: Mapping[str, Any], *, everything: 
     core.stream_status(chunks, timeout=10)
 
 
-def checks(document: Mapping[str, Any]) -> list[Mapping[str, str]]:
+def identification(document: Mapping[str, object]) -> dict[str, Any]:
+    """Say who reports, as the file has it."""
+    return {name: setting(document, name) for name in ("poller_id", "partition", "source_ip")}
+
+
+def checks(document: Mapping[str, Any]) -> list[dict[str, str]]:
     """List the checks of every agent."""
-    agents = document.get("agents", {})
-    return [check for agent in agents.values() for check in agent.get("checks", ())]
+    try:
+        return [
+            {name: str(check[name]) for name in ("service_name", "service_type")}
+            for agent in document["agents"].values()
+            for check in agent["checks"]
+        ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "agents: must hold agents, each with checks of a name and type"
+        ) from error
 
 
-def status(check: Mapping[str, str]) -> ServiceStatus:
+def status(check: dict[str, str]) -> ServiceStatus:
     """Look at one service; this example looks at its own process."""
     facts = {"pid": os.getpid(), "load": os.getloadavg()[0]}
     return ServiceStatus(

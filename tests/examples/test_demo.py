@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +16,6 @@ from examples.demo.service import ROOT, DemoError
 from examples.demo.show import Show
 from examples.demo.stage import Workload, embedded
 from examples.demo.story import Story
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CORE = ROOT / "examples" / "core" / "core.json"
 
@@ -123,8 +123,70 @@ def test_services_refuse_an_unusable_security_block(
     """A security block that cannot be used ends a service with exit code 2 and the reason."""
     document = json.loads((ROOT / "examples" / service / f"{service}.json").read_text())
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({**document, "security": security}))
+    block = "security" if service == "core" else "core_security"
+    path.write_text(json.dumps({**document, block: security}))
     done = run(f"examples.{service}", str(path))
     assert done.returncode == 2, done.stdout + done.stderr
     assert expected in json.loads(done.stdout.splitlines()[-1])["text"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("service", "changes", "expected"),
+    [
+        ("core", {"grpc_addr": ":99999"}, "grpc_addr"),
+        ("core", {"grpc_addr": ""}, "grpc_addr"),
+        ("core", {"rbac": {"roles": [{"identity": "core"}]}}, "spiffe://"),
+        ("core", {"rbac": 7}, "rbac.roles"),
+        ("poller", {"agents": []}, "agents"),
+        ("poller", {"agents": {"a": {"checks": [{}]}}}, "agents"),
+        ("poller", {"poller_id": 7}, "poller_id"),
+        ("poller", {"poll_interval": "soon"}, "poll_interval"),
+    ],
+)
+def test_services_refuse_unusable_settings(
+    tmp_path: Path, service: str, changes: dict[str, object], expected: str
+) -> None:
+    """A setting that cannot be used ends a service with exit code 2 before it does anything."""
+    document = json.loads((ROOT / "examples" / service / f"{service}.json").read_text())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**document, **changes}))
+    done = run(f"examples.{service}", str(path))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert expected in json.loads(done.stdout.splitlines()[-1])["text"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_demo_that_is_ended_leaves_no_service(number: signal.Signals) -> None:
+    """Whatever ends the demo in the middle, its services end with it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="d-") as folder,  # a socket's path is short
+        subprocess.Popen(
+            [sys.executable, "-m", "examples.demo"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": folder, "PYTHONUNBUFFERED": "1"},
+        ) as demo,
+    ):
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "The poller reports" in line:
+                break
+        demo.send_signal(number)
+        demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    left = [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if folder in _command_line(path)
+    ]
+    assert left == []
+
+
+def _command_line(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it has just ended
+        return ""

@@ -47,7 +47,8 @@ def pair(folder: Path, *, life: float) -> Iterator[Pair]:
 
         def start(name: str, module: str, **pinned: object) -> Service:
             own = folder / f"{name}.json"
-            own.write_text(json.dumps({**pinned, "security": {"workload_socket": spire.endpoint}}))
+            block = "security" if name == "core" else "core_security"
+            own.write_text(json.dumps({**pinned, block: {"workload_socket": spire.endpoint}}))
             example = ROOT / "examples" / name / f"{name}.json"
             argv = [str(pythons[name]), "-m", module, str(example), "--pinned", str(own)]
             return stack.enter_context(Service(name, argv, log=folder / f"{name}.log"))

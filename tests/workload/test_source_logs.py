@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from typing import TYPE_CHECKING, Final
 
 from serviceradar_security import (
@@ -106,8 +107,10 @@ def _shows(text: str, svid: X509Svid) -> bool:
     der = key_der(svid)
     number = svid.private_key.private_numbers().private_value  # type: ignore[union-attr] # EC keys here
     scalar = number.to_bytes(32)
+    # How quotes and backslashes are written depends on what is around them: look between them.
+    longest = max(re.split(rb"['\"\\]", scalar), key=len)
     forms = [
-        repr(scalar)[2:-1],
+        repr(longest)[2:-1],
         scalar.hex(),
         scalar.hex(":"),
         str(number),
