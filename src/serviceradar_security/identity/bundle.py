@@ -152,14 +152,13 @@ class TrustBundle:
         Raises:
             TrustBundleError: The bundle is empty.
         """
-        if self._store is None:
+        store = self._store
+        if store is None:
             if not self._authorities:
                 raise TrustBundleError(f"the bundle of {self._trust_domain} has no authority")
             # Made once and shared: the store is immutable, and two threads make equal ones.
-            object.__setattr__(self, "_store", Store(list(self._authorities)))
-        store = self._store
-        if store is None:  # pragma: no cover - narrows the type; set three lines above
-            raise AssertionError
+            store = Store(list(self._authorities))
+            object.__setattr__(self, "_store", store)
         return store
 
     def __eq__(self, other: object) -> bool:
