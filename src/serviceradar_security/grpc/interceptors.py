@@ -45,6 +45,9 @@ def server_interceptors(
     A peer that is not verified gets UNAUTHENTICATED, one that is not authorized
     PERMISSION_DENIED, and while we have nothing to judge by, everybody UNAVAILABLE.
 
+    Handlers run after the verdict. Interceptors that stand after these are asked for the handler
+    before it: they see method and metadata of a call whose peer is not verified yet.
+
     Args:
         source: Gives the bundles.
         authorizer: Decides on proven IDs.
