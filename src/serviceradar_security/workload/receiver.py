@@ -298,6 +298,8 @@ def _receive(sock: socket.socket) -> bytes | None:
         return sock.recv(_CHUNK)
     except BlockingIOError:
         return None
+    except ConnectionResetError:
+        return b""  # it closed with bytes of ours unread: an end as any other
 
 
 def _describe(error: OSError) -> str:
