@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
 from serviceradar_security import (
@@ -17,9 +19,11 @@ from serviceradar_security import (
     authorize_id,
     authorize_one_of,
 )
+from serviceradar_security.grpc import peer_id
 from serviceradar_security.testing import FakeWorkloadApi
 
 CORE = "spiffe://example.org/core"
+POLLER = "spiffe://example.org/poller"
 ANYBODY = authorize_one_of([SpiffeId.parse(CORE)])
 
 
@@ -97,3 +101,79 @@ def test_a_closed_provider_is_refused() -> None:
     insecure.close()
     with pytest.raises(SourceClosedError):
         insecure.grpc_server_credentials()
+
+
+def test_the_asyncio_twin_serves_and_calls() -> None:
+    """Two services in asyncio, from their blocks alone, know each other."""
+    with (
+        FakeWorkloadApi([CORE]) as core_api,
+        FakeWorkloadApi([POLLER], authority=core_api.authority) as poller_api,
+    ):
+        core_block = {
+            "mode": "spiffe",
+            "trust_domain": "example.org",
+            "workload_socket": core_api.endpoint,
+        }
+        poller_block = {
+            "mode": "spiffe",
+            "server_spiffe_id": CORE,
+            "workload_socket": poller_api.endpoint,
+        }
+        assert asyncio.run(_serve_and_call(core_block, poller_block)) == POLLER
+
+
+async def _serve_and_call(core_block: dict[str, str], poller_block: dict[str, str]) -> str:
+    async def handle(_request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return str(peer_id(context)).encode()
+
+    async with (
+        SecurityProvider.open(core_block) as core,
+        SecurityProvider.open(poller_block) as poller,
+    ):
+        await core.wait_ready_async(timeout=10)
+        await poller.wait_ready_async(timeout=10)
+        assert core.status().state.value == "READY"
+        assert CORE in repr(poller)
+        server = grpc.aio.server(
+            interceptors=core.grpc_aio_server_interceptors(),
+            options=core.grpc_server_options(),
+        )
+        handler: Any = grpc.unary_unary_rpc_method_handler(handle)
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler("a.B", {"C": handler})]
+        )
+        port = server.add_secure_port("127.0.0.1:0", core.grpc_server_credentials())
+        await server.start()
+        try:
+            async with poller.grpc_aio_channel(f"127.0.0.1:{port}") as channel:
+                call: Any = channel.unary_unary("/a.B/C")
+                return str((await call(b"", timeout=10)).decode())
+        finally:
+            await server.stop(None)
+
+
+def test_mode_none_in_asyncio_is_plaintext_too() -> None:
+    """The asyncio calls of mode ``none`` serve without TLS and without interceptors."""
+
+    async def echo(request: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return request
+
+    async def serve_and_call() -> bytes:
+        async with SecurityProvider.open({"mode": "none"}, allow_insecure=True) as security:
+            assert await security.wait_ready_async(timeout=0) is None
+            assert security.grpc_aio_server_interceptors() == []
+            assert repr(security) == "SecurityProvider(mode='none')"
+            server = grpc.aio.server(options=security.grpc_server_options())
+            handler: Any = grpc.unary_unary_rpc_method_handler(echo)
+            server.add_generic_rpc_handlers(
+                [grpc.method_handlers_generic_handler("a.B", {"C": handler})]
+            )
+            port = server.add_secure_port("127.0.0.1:0", security.grpc_server_credentials())
+            await server.start()
+            async with security.grpc_aio_channel(f"127.0.0.1:{port}") as channel:
+                call: Any = channel.unary_unary("/a.B/C")
+                answer = bytes(await call(b"plain", timeout=10))
+            await server.stop(None)
+            return answer
+
+    assert asyncio.run(serve_and_call()) == b"plain"
