@@ -64,7 +64,11 @@ def test_the_size_of_a_certificate() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("data", [b"", b"garbage", b"\x30\x00", der(DIRECT)[0] + b"\0"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"garbage", b"\x30\x00", der(DIRECT)[0] + b"\0"],
+    ids=["nothing", "garbage", "an empty sequence", "a byte too many"],
+)
 def test_bytes_that_are_no_certificate(data: bytes, number: int) -> None:
     """A certificate that cannot be read refuses the peer, also where it would be surplus."""
     chain = der(DIRECT)
