@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -257,6 +258,22 @@ def test_expired_update(api: FakeWorkloadApi) -> None:
         until(lambda: source.status().rejected == 1)
         assert source.current() is context
         assert "compare the clocks" in source.status().cause
+
+
+def test_early_update(socket_path: Path) -> None:
+    """An identity that comes before it begins is taken when it has, though nobody sends it again."""
+    authority = FakeAuthority(DOMAIN)
+    begin = datetime.now(UTC) + timedelta(seconds=2)
+    svid = authority.issue(ID, not_before=begin)
+    with (
+        FakeWorkloadApi([svid], authority=authority, socket_path=socket_path) as api,
+        X509Source(api.endpoint) as source,
+    ):
+        until(lambda: "begins only in" in source.status().cause)
+        assert source.status().state is State.NO_AGENT
+        assert source.wait_ready(timeout=10).default == svid
+        assert datetime.now(UTC) >= svid.not_before
+        assert api.requests >= 2
 
 
 @pytest.mark.parametrize("days", [30, 400, 9000])

@@ -29,6 +29,7 @@ from tests.workload.bench import (
     taken_back_then_gone,
 )
 from tests.workload.clock import START
+from tests.workload.material import context_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,6 +245,36 @@ def test_expired_update(late: int, skew: int, *, held: bool) -> None:
     assert status.state is (State.DEGRADED if held else State.NO_AGENT)
     if held:
         assert bench.context() == lasting(LIFE)
+
+
+@pytest.mark.parametrize(("early", "delay"), [(2, 2.0), (3600, 5.0)])
+def test_identity_that_has_not_begun_is_asked_for_again(early: int, delay: float) -> None:
+    """An identity that comes too early is asked for anew when it begins: no message would tell."""
+    bench = Bench()
+    context = lasting(LIFE)
+    bench.clock.wall = context.default.not_before - timedelta(seconds=early)
+    bench.opened()
+    assert bench.deliver(context) is False
+    assert f"begins only in {early} s" in bench.status().cause
+    assert bench.delay() == delay
+    bench.clock.advance(delay)
+    bench.opened()
+    assert bench.watch.next_attempt is None
+    assert bench.deliver(context) is (early == 2)
+
+
+def test_good_message_ends_the_plan_to_ask_again() -> None:
+    """When the stream itself brings a good identity, it is not opened anew."""
+    bench = Bench()
+    bench.clock.wall = lasting(LIFE).default.not_before
+    good = context_until(LIFE, start=bench.clock.wall)
+    bench.clock.wall -= timedelta(seconds=1)
+    bench.opened()
+    bench.deliver(lasting(LIFE))
+    bench.clock.advance(1)
+    assert bench.deliver(good) is True
+    assert bench.watch.next_attempt is None
+    assert bench.status().next_attempt is None
 
 
 # ---- the end of old material ---------------------------------------------------------------------

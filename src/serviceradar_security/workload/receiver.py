@@ -239,16 +239,18 @@ class Receiver:
         return False
 
     def _stream(self, sock: socket.socket) -> Failure | None:
-        """Follow the stream to its end; None when stopped."""
+        """Follow the stream to its end; None when stopped, or when it is to be opened anew."""
         stream = WorkloadStream(FETCH_X509_SVID)
         pending = stream.outgoing()
         deadline: float | None = time.monotonic() + self._answer_timeout
         while not self._stopping:
-            _, tick = self._handler.waits()
+            attempt, tick = self._handler.waits()
+            if attempt is not None and attempt <= 0:
+                return None  # what this stream brought is to be asked for once more
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return Failure(Kind.ENDED, f"no answer within {self._answer_timeout:g} s")
-            waits = [each for each in (tick, left) if each is not None]
+            waits = [each for each in (attempt, tick, left) if each is not None]
             try:
                 ready = self._select(sock, min(waits) if waits else None, writing=bool(pending))
                 self._handler.ticked()

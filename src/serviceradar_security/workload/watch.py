@@ -83,6 +83,7 @@ class SourceStatus:
 
 
 _LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
+_EARLY: Final = 5.0  # before an identity that has not begun is asked for again, at most
 
 
 class Watch:
@@ -133,7 +134,7 @@ class Watch:
 
     @property
     def next_attempt(self) -> float | None:
-        """When to open the stream again, on the monotonic clock; None: not now."""
+        """When to open the stream anew, on the monotonic clock; None: not now."""
         return self._next_attempt
 
     @property
@@ -186,8 +187,10 @@ class Watch:
                 "the clocks of this host and of the SPIRE server",
                 now,
             )
+            self._plan(min(early, _EARLY), now)  # nobody sends it again by then unasked
             return False
         self._delivered = True
+        self._next_attempt = self._next_attempt_wall = None
         self._failure = None
         self._rejection = ""
         self._taken_back_at = None
@@ -222,9 +225,7 @@ class Watch:
         if failure.kind is Kind.FATAL:
             self._next_attempt = self._next_attempt_wall = None
         else:
-            delay = retry_delay(failure.kind, attempt, self._random())
-            self._next_attempt = now.monotonic + delay
-            self._next_attempt_wall = now.wall + timedelta(seconds=delay)
+            self._plan(retry_delay(failure.kind, attempt, self._random()), now)
         taken_back = failure.kind is Kind.DENIED and self._context is not None
         if taken_back and self._taken_back_at is None:  # R-WLAPI-24
             self._taken_back_at = now.monotonic
@@ -305,6 +306,10 @@ class Watch:
         else:
             state = State.STARTING
         self._enter(state, now)
+
+    def _plan(self, delay: float, now: Instant) -> None:
+        self._next_attempt = now.monotonic + delay
+        self._next_attempt_wall = now.wall + timedelta(seconds=delay)
 
     def _enter(self, state: State, now: Instant) -> None:
         if state is not self._state:

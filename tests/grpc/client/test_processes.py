@@ -121,7 +121,11 @@ def fork(world: World, tmp_path: Path, program: str) -> dict[str, object]:
     write_identity(world, tmp_path)
     # With core's own fork handlers on, as is its default, a fork beside open channels may hang or
     # crash the child before a line of Python runs: whoever forks then switches them off.
-    environment = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+    environment = {
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
+        # Python 3.12 and newer warn of forks beside threads, which is what is tried here.
+        "PYTHONWARNINGS": "ignore:This process:DeprecationWarning",
+    }
     done = run(FORK + program, world.serve().target, str(tmp_path), environment=environment)
     assert done.returncode == 0, done.stderr
     assert unexpected(done.stderr) == []
