@@ -17,6 +17,7 @@ from examples.monitoring.monitoring_pb2 import PollerStatusResponse
 from examples.monitoring.process import (
     arguments,
     log,
+    log_identity,
     read_overlay,
     setting,
     start_logging,
@@ -147,13 +148,6 @@ def reread(document: Mapping[str, object], path: str | None) -> None:
         log("overlay_refused", paths=getattr(error, "paths", ()), text=str(error))
     else:
         log("overlay_accepted", alert_threshold=merged.get("alert_threshold"))
-
-
-def log_identity(event: str, security: SecurityProvider, **facts: object) -> None:
-    """Log who we are now."""
-    svid = security.source.current().default
-    serial = f"{svid.leaf.serial_number:x}"
-    log(event, spiffe_id=svid.spiffe_id, not_after=svid.not_after, serial=serial, **facts)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
+    from serviceradar_security import SecurityProvider
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -35,6 +37,13 @@ def log(event: str, **facts: object) -> None:
     """Write one event as a line of JSON, whole, whichever thread it comes from."""
     line = json.dumps({"event": event, **facts}, default=str) + "\n"
     os.write(sys.stdout.fileno(), line.encode())
+
+
+def log_identity(event: str, security: SecurityProvider, **facts: object) -> None:
+    """Log who we are now."""
+    svid = security.source.current().default
+    serial = f"{svid.leaf.serial_number:x}"
+    log(event, spiffe_id=svid.spiffe_id, not_after=svid.not_after, serial=serial, **facts)
 
 
 class _Warnings(logging.Handler):

@@ -21,6 +21,7 @@ from examples.monitoring.monitoring_pb2 import (
 from examples.monitoring.process import (
     arguments,
     log,
+    log_identity,
     read_overlay,
     seconds,
     setting,
@@ -133,13 +134,6 @@ def status(check: dict[str, str]) -> ServiceStatus:
         message=json.dumps(facts).encode(),
         source="status",
     )
-
-
-def log_identity(event: str, security: SecurityProvider) -> None:
-    """Log who we are now."""
-    svid = security.source.current().default
-    serial = f"{svid.leaf.serial_number:x}"
-    log(event, spiffe_id=svid.spiffe_id, not_after=svid.not_after, serial=serial)
 
 
 if __name__ == "__main__":
