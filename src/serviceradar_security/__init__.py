@@ -45,8 +45,10 @@ if TYPE_CHECKING:
         authorize_id,
         authorize_member_of,
         authorize_one_of,
+        authorize_path_prefix,
     )
     from serviceradar_security.identity.bundle import TrustBundle
+    from serviceradar_security.identity.combine import all_of, any_of, none_of
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
     from serviceradar_security.identity.svid import X509Svid
@@ -84,12 +86,16 @@ __all__ = [
     "X509Source",
     "X509Svid",
     "X509SvidError",
+    "all_of",
+    "any_of",
     "apply_overlay",
     "authorize_any",
     "authorize_id",
     "authorize_member_of",
     "authorize_one_of",
+    "authorize_path_prefix",
     "load_config",
+    "none_of",
     "verify_x509_svid",
 ]
 
@@ -119,8 +125,10 @@ _ROOMS = {
         "authorize_id",
         "authorize_member_of",
         "authorize_one_of",
+        "authorize_path_prefix",
     ),
     "identity.bundle": ("TrustBundle",),
+    "identity.combine": ("all_of", "any_of", "none_of"),
     "identity.context": ("X509Context",),
     "identity.spiffe_id": ("SpiffeId", "TrustDomain"),
     "identity.svid": ("X509Svid",),

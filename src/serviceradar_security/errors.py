@@ -165,6 +165,7 @@ VerificationReason = Literal[
     "not_a_workload_id",
     "is_ca",
     "key_usage",
+    "weak_key",
     "purpose",
     "not_yet_valid",
     "expired",

@@ -46,14 +46,16 @@ def authority(trust_domain: TrustDomain = LOCAL) -> FakeAuthority:
 
 @dataclass
 class Party:
-    """A name and a key that sign, or are signed for."""
+    """A name and a key that sign, or are signed for; text becomes a CN."""
 
-    name: str
+    name: str | x509.Name
     key: Any = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     @property
     def subject(self) -> x509.Name:
         """The distinguished name."""
+        if isinstance(self.name, x509.Name):
+            return self.name
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
 
 
@@ -82,11 +84,7 @@ def certificate(
     if ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(ca, path_length), critical=True)
     if usage is not None:
-        chosen = set(usage)
-        builder = builder.add_extension(
-            x509.KeyUsage(**{each: each in chosen for each in _USAGES}),
-            critical=True,
-        )
+        builder = builder.add_extension(key_usage(*usage), critical=True)
     if uris:
         names = [x509.UniformResourceIdentifier(each) for each in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -99,6 +97,18 @@ def certificate(
 def signer(subject: Party, issuer: Party, **changes: Any) -> x509.Certificate:
     """Sign a certificate that may sign others."""
     return certificate(subject, issuer, **{"uris": (), "usage": SIGNER, "ca": True, **changes})
+
+
+def key_usage(*chosen: str) -> x509.KeyUsage:
+    """Make a key usage, by the names of `cryptography`."""
+    return x509.KeyUsage(**{each: each in chosen for each in _USAGES})
+
+
+def key_ids(subject: Party, issuer: Party) -> list[tuple[x509.ExtensionType, bool]]:
+    """Make both key identifiers, from the keys."""
+    own = x509.SubjectKeyIdentifier.from_public_key(subject.key.public_key())
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
+    return [(own, False), (above, False)]
 
 
 def raw_extension(oid: str, value: bytes) -> x509.UnrecognizedExtension:

@@ -18,6 +18,7 @@ from serviceradar_security.identity.authorizer import (
     authorize_id,
     authorize_member_of,
     authorize_one_of,
+    authorize_path_prefix,
 )
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
@@ -71,6 +72,18 @@ def let_in(authorizer: Authorizer) -> list[SpiffeId]:
         ),
         pytest.param(authorize_member_of(TrustDomain.parse("org")), [], id="a parent domain"),
         pytest.param(authorize_any(), ALL, id="any"),
+        pytest.param(
+            authorize_path_prefix(LOCAL, "/ns/demo/sa/core"),
+            [CORE, SpiffeId.parse(f"{CORE}/x")],
+            id="a path and what is below",
+        ),
+        pytest.param(
+            authorize_path_prefix(LOCAL, "/ns"),
+            [each for each in ALL if str(each).startswith("spiffe://example.org/ns/")],
+            id="one segment",
+        ),
+        pytest.param(authorize_path_prefix(LOCAL, "/ns/demo/s"), [], id="half a segment"),
+        pytest.param(authorize_path_prefix(PARTNER, "/ns"), [FOREIGN], id="of a partner"),
     ],
 )
 def test_who_is_let_in(authorizer: Authorizer, expected: list[SpiffeId]) -> None:
@@ -86,6 +99,7 @@ def test_who_is_let_in(authorizer: Authorizer, expected: list[SpiffeId]) -> None
         (authorize_one_of([]), set()),
         (authorize_member_of(PARTNER), {PARTNER}),
         (authorize_any(), None),
+        (authorize_path_prefix(PARTNER, "/ns"), {PARTNER}),
     ],
 )
 def test_the_trust_domains_that_could_be_accepted(
@@ -101,7 +115,11 @@ def test_the_trust_domains_that_could_be_accepted(
 @given(st.sets(st.sampled_from(ALL)), st.sampled_from(ALL))
 def test_no_authorizer_accepts_outside_its_bound(ids: set[SpiffeId], candidate: SpiffeId) -> None:
     """Whoever is let in is of one of the trust domains that the authorizer names."""
-    for authorizer in (authorize_one_of(ids), authorize_member_of(candidate.trust_domain)):
+    for authorizer in (
+        authorize_one_of(ids),
+        authorize_member_of(candidate.trust_domain),
+        authorize_path_prefix(candidate.trust_domain, candidate.path or "/ns"),
+    ):
         for each in let_in(authorizer):
             assert authorizer.trust_domains is not None
             assert each.trust_domain in authorizer.trust_domains
@@ -118,6 +136,10 @@ def test_no_authorizer_accepts_outside_its_bound(ids: set[SpiffeId], candidate: 
         (authorize_one_of([]), "authorize_one_of([])"),
         (authorize_member_of(LOCAL), "authorize_member_of('example.org')"),
         (authorize_any(), "authorize_any()"),
+        (
+            authorize_path_prefix(LOCAL, "/ns/demo"),
+            "authorize_path_prefix('example.org', '/ns/demo')",
+        ),
     ],
 )
 def test_repr_reads_like_the_call(authorizer: Authorizer, text: str) -> None:
@@ -133,6 +155,9 @@ def test_authorizers_are_values() -> None:
         authorize_one_of([]),
         authorize_member_of(LOCAL),
         authorize_any(),
+        authorize_path_prefix(LOCAL, "/ns"),
+        authorize_path_prefix(LOCAL, "/ns/demo"),
+        authorize_path_prefix(PARTNER, "/ns"),
     ]
 
     assert authorize_one_of([POLLER, CORE, CORE]) == authorize_one_of([CORE, POLLER])
@@ -173,6 +198,38 @@ def test_a_trust_domain_is_given_as_a_trust_domain(value: Any) -> None:
     """Neither text nor an ID is taken for a trust domain."""
     with pytest.raises(SpiffeIdError, match=r"TrustDomain\.parse"):
         authorize_member_of(value)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "/",
+        "ns",
+        "ns/demo",
+        "/ns/",
+        "//ns",
+        "/ns//demo",
+        "/./ns",
+        "/ns/..",
+        "/n s",
+        "/ns*",
+        None,
+        b"/ns",
+        "/" + "a" * 2048,
+    ],
+)
+def test_a_prefix_is_a_path(prefix: Any) -> None:
+    """What is no path of a SPIFFE ID is refused, and never read as all of a trust domain."""
+    with pytest.raises(SpiffeIdError):
+        authorize_path_prefix(LOCAL, prefix)
+
+
+@pytest.mark.parametrize("value", ["example.org", None, CORE])
+def test_a_prefix_has_its_trust_domain(value: Any) -> None:
+    """No prefix is matched without its trust domain (R-TLS-12)."""
+    with pytest.raises(SpiffeIdError, match=r"TrustDomain\.parse"):
+        authorize_path_prefix(value, "/ns")
 
 
 def test_a_long_list_is_shortened_in_the_refusal() -> None:

@@ -1,10 +1,8 @@
-"""Trust bundles from DER, PEM and bundle documents: section 7 of the requirements."""
+"""Trust bundles from DER and PEM, their limits, and bundles read on first use."""
 
 from __future__ import annotations
 
-import base64
 import copy
-import json
 import logging
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -21,11 +19,19 @@ from serviceradar_security.identity.bundle import (
     MAX_CERTIFICATE_BYTES,
     TrustBundle,
 )
+from tests.identity.documents import (
+    FIRST,
+    FIRST_DER,
+    ROOT,
+    SECOND,
+    SECOND_DER,
+    document,
+    jwk,
+    x5c,
+)
 from tests.identity.pki import (
     LOCAL,
     PARTNER,
-    Party,
-    certificate,
     der,
     patched,
     raw_extension,
@@ -37,30 +43,9 @@ if TYPE_CHECKING:
 
 patient = settings(deadline=None, max_examples=150)
 
-ROOT = Party("root")
-FIRST = signer(ROOT, ROOT)
-SECOND = signer(Party("second"), ROOT)
-LEAF = certificate(Party("leaf"), ROOT)
-FIRST_DER, SECOND_DER = der(FIRST, SECOND)
 FIRST_PEM, SECOND_PEM = (each.public_bytes(Encoding.PEM) for each in (FIRST, SECOND))
 KEY_PEM = ROOT.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
-
-
-def x5c(*certificates: x509.Certificate) -> list[str]:
-    """Write certificates as a JWK does."""
-    return [base64.b64encode(each).decode() for each in der(*certificates)]
-
-
-def jwk(**changes: Any) -> dict[str, Any]:
-    """Make a good x509-svid entry, with changes; None takes a member out."""
-    entry = {"kty": "EC", "use": "x509-svid", "x5c": x5c(FIRST), "crv": "P-256", **changes}
-    return {name: value for name, value in entry.items() if value is not None}
-
-
-def document(*keys: object, **members: object) -> bytes:
-    """Make a bundle document."""
-    return json.dumps({"keys": keys, **members}).encode()
 
 
 # ---- DER ---------------------------------------------------------------------------------------
@@ -182,192 +167,6 @@ def test_pem_round_trip() -> None:
     assert TrustBundle.from_pem(LOCAL, bundle.to_pem()) == bundle
 
 
-# ---- bundle documents --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"{", id="cut"),
-        pytest.param(b"[]", id="an array"),
-        pytest.param(b"null", id="null"),
-        pytest.param(b'"keys"', id="text"),
-        pytest.param(b"{}", id="no keys"),
-        pytest.param(b'{"keys": null}', id="keys null"),
-        pytest.param(b'{"keys": {}}', id="keys an object"),
-        pytest.param(b'{"keys": "x"}', id="keys text"),
-        pytest.param(b'{"KEYS": []}', id="another case"),
-        pytest.param(b'{"keys": []} x', id="something after"),
-        pytest.param(b'{"keys": [], "x": NaN}', id="NaN"),
-        pytest.param(b'{"keys": [], "x": -Infinity}', id="infinity"),
-        pytest.param(b'{"keys": [], "x": ' + b"9" * 5000 + b"}", id="a huge number"),
-        pytest.param(b"\xff\xfe", id="not UTF-8"),
-        pytest.param('{"keys": []}'.encode("utf-16"), id="UTF-16"),
-        pytest.param(b"\xef\xbb\xbf" + document(), id="a byte order mark"),
-        pytest.param(b'{"keys":' + b"[" * 100_000, id="deep"),
-        pytest.param(b'{"keys":' + b'{"a":' * 100_000, id="deep in objects"),
-    ],
-)
-def test_a_document_that_is_none(data: bytes) -> None:
-    """Without a JSON object that has an array `keys` there is no bundle (R-BUNDLE-01)."""
-    with pytest.raises(TrustBundleError, match=r"bundle document of example\.org"):
-        TrustBundle.from_jwks(LOCAL, data)
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        pytest.param(None, id="null"),
-        pytest.param("x", id="text"),
-        pytest.param([], id="an array"),
-        pytest.param({}, id="empty"),
-        pytest.param(jwk(kty="ET"), id="unknown kty"),  # R-BUNDLE-03
-        pytest.param(jwk(kty=None), id="no kty"),
-        pytest.param(jwk(kty="ec"), id="kty in lower case"),
-        pytest.param(jwk(kty=["EC"]), id="kty an array"),
-        pytest.param(jwk(use=None), id="no use"),  # R-BUNDLE-04
-        pytest.param(jwk(use="X509-SVID"), id="use in upper case"),
-        pytest.param(jwk(use="sig"), id="unknown use"),
-        pytest.param(jwk(use=["x509-svid"]), id="use an array"),
-        pytest.param(jwk(use="jwt-svid"), id="jwt-svid"),  # R-BUNDLE-08
-        pytest.param(jwk(use="wit-svid"), id="wit-svid"),
-        pytest.param(jwk(x5c=None), id="no x5c"),  # R-BUNDLE-05
-        pytest.param(jwk(x5c=[]), id="empty x5c"),
-        pytest.param(jwk(x5c={}), id="x5c an object"),
-        pytest.param(jwk(x5c=x5c(FIRST)[0]), id="x5c text"),
-        pytest.param(jwk(x5c=[None]), id="x5c of null"),
-        pytest.param(jwk(x5c=[""]), id="x5c of nothing"),  # R-BUNDLE-07
-        pytest.param(jwk(x5c=["!"]), id="x5c not base64"),
-        pytest.param(jwk(x5c=["é"]), id="x5c not ASCII"),
-        pytest.param(jwk(x5c=["MAA="]), id="x5c not a certificate"),
-        pytest.param(jwk(x5c=[x5c(FIRST)[0].rstrip("=") + "=A="]), id="x5c with a bad end"),
-        pytest.param(jwk(x5c=[x5c(FIRST)[0][:400] + "\n" + x5c(FIRST)[0][400:]]), id="x5c wrapped"),
-        pytest.param(
-            jwk(x5c=[base64.b64encode(FIRST_DER + b"\0").decode()]),
-            id="x5c with a byte too many",
-        ),
-        pytest.param(
-            jwk(x5c=[base64.urlsafe_b64encode(b"\xff" * 300).decode()]),
-            id="x5c in another alphabet",
-        ),
-        pytest.param(jwk(x5c=[FIRST_PEM.decode()]), id="x5c in PEM"),
-        pytest.param(jwk(x5c=x5c(LEAF)), id="x5c of a leaf"),
-        pytest.param(jwk(x5c=x5c(LEAF, FIRST)), id="x5c of a leaf and a root"),
-        pytest.param(jwk(x5c=x5c(signer(ROOT, ROOT, ca=None))), id="x5c without constraints"),
-        pytest.param(
-            jwk(
-                x5c=x5c(signer(ROOT, ROOT, extensions=[(raw_extension("2.5.29.37", b"\0"), False)]))
-            ),
-            id="x5c with an extension that cannot be read",
-        ),
-        pytest.param(
-            jwk(
-                x5c=[
-                    base64.b64encode(
-                        patched(
-                            FIRST,
-                            ROOT,
-                            bytes.fromhex("a003020102"),
-                            bytes.fromhex("a003020107"),
-                        ),
-                    ).decode(),
-                ],
-            ),
-            id="x5c of a version that there is not",
-        ),
-    ],
-)
-def test_an_entry_costs_only_itself(entry: object) -> None:
-    """What cannot be used is left out, before and after good entries (R-BUNDLE-03 to -08)."""
-    good = jwk(x5c=x5c(SECOND))
-
-    assert TrustBundle.from_jwks(LOCAL, document(entry)).authorities == ()
-    for keys in ((entry, good), (good, entry), (entry, good, entry)):
-        assert TrustBundle.from_jwks(LOCAL, document(*keys)).authorities == (SECOND,)
-
-
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        pytest.param([], [], id="none"),  # R-BUNDLE-02
-        pytest.param([jwk()], [FIRST], id="EC"),
-        pytest.param([jwk(kty="RSA")], [FIRST], id="RSA"),
-        pytest.param([jwk(kty="OKP")], [FIRST], id="OKP"),
-        pytest.param([jwk(kid="x")], [FIRST], id="kid"),  # R-BUNDLE-08
-        pytest.param([jwk(x5c=[*x5c(FIRST), "!"])], [FIRST], id="second not base64"),  # -06
-        pytest.param([jwk(x5c=[*x5c(FIRST, SECOND)])], [FIRST], id="second good"),
-        pytest.param([jwk(x5c=[*x5c(FIRST), None, 7])], [FIRST], id="others no text"),
-        pytest.param([jwk(), jwk()], [FIRST], id="one twice"),
-        pytest.param([jwk(x5c=x5c(SECOND)), jwk()], [SECOND, FIRST], id="two, in their order"),
-        pytest.param([jwk(new="member", x=[1])], [FIRST], id="unknown members"),
-    ],
-)
-def test_a_document(keys: list[object], expected: list[x509.Certificate]) -> None:
-    """A document gives the union of the first x5c values of its x509-svid entries."""
-    bundle = TrustBundle.from_jwks(LOCAL, document(*keys))
-
-    assert list(bundle.authorities) == expected
-    assert bundle == TrustBundle.from_der(LOCAL, b"".join(der(*expected)))
-
-
-def test_unknown_members_of_a_document_are_ignored() -> None:
-    """Sequence, refresh hint and unknown members change nothing, whatever they hold (R-BUNDLE-11)."""
-    plain = TrustBundle.from_jwks(LOCAL, document(jwk()))
-
-    for members in (
-        {"spiffe_sequence": 12035488, "spiffe_refresh_hint": 600},
-        {"spiffe_sequence": "x", "spiffe_refresh_hint": -1, "new": {"deep": [None]}},
-        {"trust_domain": "partner.example"},  # R-BUNDLE-12: the caller names the domain
-    ):
-        assert TrustBundle.from_jwks(LOCAL, document(jwk(), **members)) == plain
-
-
-def test_an_authority_left_out_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """An x509-svid entry without a usable certificate warns; other kinds of entries do not (R-BUNDLE-07)."""
-    with caplog.at_level(logging.WARNING, "serviceradar_security"):
-        TrustBundle.from_jwks(
-            LOCAL, document(jwk(), jwk(use="jwt-svid"), jwk(kty="ET"), jwk(x5c=[]))
-        )
-        assert caplog.messages == []
-        TrustBundle.from_jwks(LOCAL, document(jwk(x5c=x5c(LEAF))))
-
-    (message,) = caplog.messages
-    assert "example.org" in message
-    assert "CA certificate" in message
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@patient
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "kty": st.sampled_from(["EC", "RSA"]) | json_values,
-                "use": st.just("x509-svid") | json_values,
-                "x5c": st.lists(st.just(x5c(FIRST)[0]) | json_values, max_size=3) | json_values,
-            },
-        )
-        | json_values,
-        max_size=4,
-    ),
-)
-def test_arbitrary_entries(keys: list[object]) -> None:
-    """Whatever JSON the entries are, the document reads, and holds at most the good certificate."""
-    bundle = TrustBundle.from_jwks(LOCAL, document(*keys))
-
-    assert set(bundle.der) <= {FIRST_DER}
-
-
 # ---- limits and arguments ----------------------------------------------------------------------
 
 
@@ -477,3 +276,58 @@ def test_an_empty_bundle_has_no_anchors() -> None:
     """There is no store of nothing to validate against (R-BUNDLE-02)."""
     with pytest.raises(TrustBundleError, match="no authority"):
         TrustBundle.from_der(LOCAL, b"").verification_store()
+
+
+# ---- read on first use -------------------------------------------------------------------------
+
+
+def test_a_deferred_bundle_is_the_same_value() -> None:
+    """Bytes that are kept unread make a bundle that equals one that was read, in every use."""
+    data = FIRST_DER + SECOND_DER + FIRST_DER
+    bundle = TrustBundle.deferred(LOCAL, data)
+    read = TrustBundle.from_der(LOCAL, data)
+
+    assert bundle == read
+    assert hash(bundle) == hash(read)
+    assert repr(bundle) == repr(read)
+    assert pickle.loads(pickle.dumps(bundle)) == read  # noqa: S301 - our own
+    assert bundle.authorities == (FIRST, SECOND)
+    assert bundle.der == read.der
+    assert bundle.to_pem() == read.to_pem()
+    assert bundle.authorities is bundle.authorities
+
+
+def test_an_element_that_is_no_certificate_costs_only_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In a deferred bundle it is left out on first use, said once, and trusts nobody."""
+    bundle = TrustBundle.deferred(LOCAL, b"\x30\x00" + FIRST_DER + b"\x30\x03\x02\x01\x01")
+
+    with caplog.at_level(logging.WARNING, "serviceradar_security"):
+        assert bundle.authorities == (FIRST,)
+        assert bundle.der == (FIRST_DER,)
+        assert bundle.verification_store() is not None
+
+    assert len(caplog.messages) == 2
+    assert all("example.org" in each for each in caplog.messages)
+    assert TrustBundle.deferred(LOCAL, b"\x30\x00").authorities == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"junk", id="no DER"),
+        pytest.param(FIRST_DER[:-1], id="cut off"),
+        pytest.param(FIRST_DER + b"\0", id="a byte too many"),
+        pytest.param(FIRST_PEM, id="PEM"),
+        pytest.param(
+            b"\x30\x83" + (MAX_CERTIFICATE_BYTES).to_bytes(3) + bytes(MAX_CERTIFICATE_BYTES),
+            id="too large",
+        ),
+        pytest.param(None, id="nothing"),
+    ],
+)
+def test_what_cannot_be_deferred(data: Any) -> None:
+    """What is no row of DER elements within the limits is refused at once."""
+    with pytest.raises(TrustBundleError):
+        TrustBundle.deferred(LOCAL, data)

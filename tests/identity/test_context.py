@@ -118,14 +118,26 @@ def test_equality_and_hash() -> None:
     assert context != (FIRST, SECOND)
 
 
-def test_copies() -> None:
-    """A snapshot is its own copy, and is not pickled, since keys would be in the pickle."""
-    context = X509Context(svids=[FIRST], bundles=BUNDLES)
-
+@pytest.mark.parametrize(
+    "context",
+    [
+        pytest.param(X509Context(svids=[FIRST, SECOND], bundles=BUNDLES), id="whole"),
+        pytest.param(
+            X509Context(svids=[FIRST, SECOND], bundles=BUNDLES, default=SECOND), id="picked"
+        ),
+        pytest.param(X509Context(svids=[], bundles=BUNDLES), id="bundles alone"),
+    ],
+)
+def test_copies(context: X509Context) -> None:
+    """A snapshot is its own copy, and comes back from a pickle with everything in it."""
     assert copy.copy(context) is context
     assert copy.deepcopy(context) is context
-    with pytest.raises(TypeError, match="not pickled"):
-        pickle.dumps(context)
+
+    again = pickle.loads(pickle.dumps(context))  # noqa: S301 - our own
+
+    assert again == context
+    assert hash(again) == hash(context)
+    assert [each.to_pem() for each in again.svids] == [each.to_pem() for each in context.svids]
 
 
 def test_repr() -> None:

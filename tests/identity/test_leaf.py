@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.identity.chains import (
@@ -16,9 +15,15 @@ from tests.identity.chains import (
     ROOT,
     SECOND,
     TICK,
-    UNKNOWN,
     refusal,
     verdict,
+)
+from tests.identity.mutations import (
+    BROKEN_RULES,
+    MALFORMED,
+    TOLERATED,
+    UNREADABLE_EXTENSIONS,
+    with_extension,
 )
 from tests.identity.pki import (
     LOCAL,
@@ -28,7 +33,6 @@ from tests.identity.pki import (
     authority,
     certificate,
     patched,
-    raw_extension,
 )
 
 if TYPE_CHECKING:
@@ -38,48 +42,14 @@ if TYPE_CHECKING:
 
 
 TWIN = certificate(LEAF, ROOT)
-MUTATIONS: list[Any] = [
-    pytest.param({"uris": ()}, "no_spiffe_id", False, id="no URI"),  # R-X509-01
-    pytest.param({"uris": (), "dns_names": [str(WORKLOAD)]}, "no_spiffe_id", False, id="DNS"),
-    pytest.param({"uris": (), "common_name": str(WORKLOAD)}, "no_spiffe_id", False, id="CN"),
-    pytest.param({"uris": [str(WORKLOAD)] * 2}, "several_uri_sans", False, id="equal URIs"),
-    pytest.param({"uris": [str(WORKLOAD), "x:y"]}, "several_uri_sans", False, id="two URIs"),
-    pytest.param({"uris": ["x:y", str(WORKLOAD)]}, "several_uri_sans", False, id="ID second"),
-    pytest.param({"uris": ["http://example.org/x"]}, "no_spiffe_id", False, id="http"),  # -02
-    pytest.param({"uris": ["SPIFFE://example.org/x"]}, "no_spiffe_id", False, id="upper scheme"),
-    pytest.param({"uris": ["spiffe://Example.org/x"]}, "no_spiffe_id", False, id="upper domain"),
-    pytest.param({"uris": [f"{WORKLOAD}#"]}, "no_spiffe_id", False, id="empty fragment"),
-    pytest.param({"uris": [f"{WORKLOAD}?"]}, "no_spiffe_id", False, id="empty query"),
-    pytest.param({"uris": [f"{WORKLOAD}/"]}, "no_spiffe_id", False, id="trailing slash"),
-    pytest.param({"uris": [f" {WORKLOAD}"]}, "no_spiffe_id", False, id="space before"),
-    pytest.param({"uris": [f"{WORKLOAD}\n"]}, "no_spiffe_id", False, id="newline after"),
-    pytest.param({"uris": [f"{WORKLOAD}\0"]}, "no_spiffe_id", False, id="NUL after"),
-    pytest.param({"uris": ["spiffe://example.org/%41"]}, "no_spiffe_id", False, id="escape"),
-    pytest.param({"uris": ["spiffe://a@example.org/x"]}, "no_spiffe_id", False, id="user"),
-    pytest.param({"uris": ["spiffe://example.org:1/x"]}, "no_spiffe_id", False, id="port"),
-    pytest.param({"uris": ["spiffe://example.org/../x"]}, "no_spiffe_id", False, id="dots"),
-    pytest.param({"uris": [""]}, "no_spiffe_id", False, id="empty URI"),
-    pytest.param({"uris": ["spiffe://example.org"]}, "not_a_workload_id", True, id="root"),  # -04
-    pytest.param({"uris": ["spiffe://a/" + "a" * 2038]}, "limit", False, id="2049 bytes"),  # -25
-    pytest.param({"ca": True}, "is_ca", True, id="cA"),  # R-X509-05
-    pytest.param({"key_usage": None}, "key_usage", True, id="no key usage"),  # R-X509-07
-    pytest.param({"key_usage": ()}, "key_usage", True, id="empty key usage"),
-    pytest.param({"key_usage": ("key_agreement",)}, "key_usage", True, id="agreement only"),
-    pytest.param(
-        {"key_usage": ("digital_signature", "key_cert_sign")},
-        "key_usage",
-        True,
-        id="keyCertSign",
-    ),  # R-X509-06
-    pytest.param({"key_usage": ("digital_signature", "crl_sign")}, "key_usage", True, id="cRLSign"),
-    pytest.param({"key_usage": ("key_cert_sign",)}, "key_usage", True, id="keyCertSign only"),
+PEER_ONLY: list[Any] = [
     pytest.param({"roles": ("server",)}, "purpose", True, id="server only"),  # R-X509-09
     pytest.param({"not_after": NOW - TICK * 10**6}, "expired", True, id="expired"),
     pytest.param({"not_before": NOW + SECOND}, "not_yet_valid", True, id="not yet valid"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "reason", "readable"), MUTATIONS)
+@pytest.mark.parametrize(("changes", "reason", "readable"), [*BROKEN_RULES, *PEER_ONLY])
 def test_one_mutation_of_the_leaf(changes: dict[str, Any], reason: str, readable: bool) -> None:
     """Each broken rule has its reason, and the ID is there if it could be read."""
     issuing = authority()
@@ -149,94 +119,25 @@ def test_another_purpose_is_not_ours(usage: x509.ObjectIdentifier) -> None:
     assert refusal([leaf], purpose="server").reason == "purpose"
 
 
-@pytest.mark.parametrize(
-    "leaf",
-    [
-        pytest.param(certificate(LEAF, ROOT, ca=None), id="no basic constraints"),  # R-X509-05
-        pytest.param(
-            certificate(LEAF, ROOT, extensions=[(raw_extension(UNKNOWN, b"\x05\0"), False)]),
-            id="an unknown extension",
-        ),
-        pytest.param(
-            certificate(Party("leaf", rsa.generate_private_key(65537, 2048)), ROOT),
-            id="an RSA key",
-        ),
-        pytest.param(
-            certificate(Party("leaf", ed25519.Ed25519PrivateKey.generate()), ROOT),
-            id="an Ed25519 key",
-        ),
-    ],
-)
+@pytest.mark.parametrize("leaf", TOLERATED)
 def test_what_a_leaf_may_have(leaf: x509.Certificate) -> None:
-    """These are tolerated in a peer."""
+    """These are tolerated in a peer, and prove the URI's ID and no other (R-X509-03, -05, -08, -10)."""
     assert verdict([leaf]) == WORKLOAD
 
 
-def san(*names: bytes) -> x509.UnrecognizedExtension:
-    """Make a subject alternative name of raw names beside the workload's URI."""
-    uri = str(WORKLOAD).encode()
-    body = b"\x86" + bytes((len(uri),)) + uri + b"".join(names)
-    return raw_extension("2.5.29.17", b"\x30" + bytes((len(body),)) + body)
-
-
-@pytest.mark.parametrize(
-    "extension",
-    [
-        pytest.param(san(b"\xa3\x02\x30\x00"), id="an X.400 address"),
-        pytest.param(san(b"\xa5\x02\x30\x00"), id="an EDI party name"),
-        pytest.param(san(b"\xa0\x07\x06\x03\x2a\x03\x04\xa0\x00"), id="a cut other name"),
-        pytest.param(san(b"\x87\x03\x01\x02\x03"), id="an address of three bytes"),
-        pytest.param(san(b"\x89\x01a"), id="a kind of name that there is not"),
-        pytest.param(raw_extension("2.5.29.17", b"\x04\0"), id="a name of another type"),
-        pytest.param(raw_extension("2.5.29.31", b"\x04\0"), id="CRL distribution points"),
-        pytest.param(raw_extension("1.3.6.1.5.5.7.1.1", b"\x04\0"), id="authority information"),
-        pytest.param(raw_extension("1.3.6.1.4.1.11129.2.4.2", b"\x04\x02\0\1"), id="timestamps"),
-        pytest.param(raw_extension("2.5.29.37", b"\x30\0"), id="an empty extended key usage"),
-        pytest.param(raw_extension("2.5.29.30", b"\x04\0"), id="name constraints"),
-    ],
-)
+@pytest.mark.parametrize("extension", UNREADABLE_EXTENSIONS)
 @pytest.mark.parametrize("critical", [True, False])
 def test_an_extension_that_cannot_be_read(extension: Any, critical: bool) -> None:
     """A malformed extension never reads as absent, whatever the parser raises on it (R-X509-11)."""
-    uris = () if extension.oid.dotted_string == "2.5.29.17" else (str(WORKLOAD),)
-    leaf = certificate(LEAF, ROOT, uris=uris, extensions=[(extension, critical)])
+    leaf = with_extension(extension, critical=critical)
 
     assert refusal([leaf]).reason == "malformed"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param("3003010101", id="true as 01"),
-        pytest.param("3003010100", id="false written out"),
-        pytest.param("30060101ff", id="cut"),
-        pytest.param("30030101ff00", id="a byte too many"),
-    ],
-)
-def test_basic_constraints_that_are_not_der(value: str) -> None:
-    """`cA` in a form that DER does not have is malformed, neither true nor false (R-X509-11)."""
-    leaf = certificate(
-        LEAF,
-        ROOT,
-        ca=None,
-        extensions=[(raw_extension("2.5.29.19", bytes.fromhex(value)), True)],
-    )
-
+@pytest.mark.parametrize("leaf", MALFORMED)
+def test_a_leaf_that_is_not_der(leaf: bytes) -> None:
+    """`cA` in a form that DER does not have, or an extension twice: malformed, neither true nor false (R-X509-11)."""
     assert refusal([leaf]).reason == "malformed"
-
-
-def test_a_repeated_extension() -> None:
-    """An extension that is there twice is malformed, whichever of the two is the good one (R-X509-11)."""
-    spare = bytes.fromhex("0603551d63")  # 2.5.29.99, to become the name extension (2.5.29.17)
-    for first in (True, False):
-        name = (san(), False)
-        other = (raw_extension("2.5.29.99", san().value), False)
-        leaf = certificate(
-            LEAF, ROOT, uris=(), extensions=[name, other] if first else [other, name]
-        )
-        assert (
-            refusal([patched(leaf, ROOT, spare, bytes.fromhex("0603551d11"))]).reason == "malformed"
-        )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.verify import (
@@ -16,16 +14,10 @@ from serviceradar_security.identity.verify import (
 from tests.identity.chains import (
     DIRECT,
     LEAF,
-    MIDDLE,
-    MIDDLE_CERTIFICATE,
-    NAMESAKE,
     ROOT,
     ROOT_CERTIFICATE,
     SECOND,
-    STRANGER,
-    THROUGH,
     TICK,
-    UNKNOWN,
     refusal,
     verdict,
 )
@@ -35,17 +27,13 @@ from tests.identity.pki import (
     NOW,
     PARTNER,
     WORKLOAD,
-    Party,
     authority,
     bundle,
     certificate,
-    raw_extension,
     signer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from serviceradar_security.identity.leaf import Purpose
 
 
@@ -76,249 +64,6 @@ def test_what_plays_no_part_in_identity() -> None:
     found = verify_x509_svid(issued.chain_der, {LOCAL: issuing.bundle}, at=NOW, purpose=None)
 
     assert found == WORKLOAD
-
-
-# ---- chain and trust ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("chain", "roots"),
-    [
-        pytest.param([THROUGH, MIDDLE_CERTIFICATE], [ROOT_CERTIFICATE], id="plain"),
-        pytest.param(
-            [THROUGH, MIDDLE_CERTIFICATE, ROOT_CERTIFICATE], [ROOT_CERTIFICATE], id="root sent"
-        ),
-        pytest.param(
-            [THROUGH, ROOT_CERTIFICATE, signer(STRANGER, STRANGER), MIDDLE_CERTIFICATE],
-            [ROOT_CERTIFICATE],
-            id="order and surplus",
-        ),  # R-X509-22
-        pytest.param(
-            [THROUGH, THROUGH, MIDDLE_CERTIFICATE, MIDDLE_CERTIFICATE],
-            [ROOT_CERTIFICATE],
-            id="repeated",
-        ),
-        pytest.param(
-            [THROUGH, MIDDLE_CERTIFICATE, ROOT_CERTIFICATE, NAMESAKE, ROOT_CERTIFICATE],
-            [NAMESAKE, ROOT_CERTIFICATE],
-            id="two roots of one name, sent too",
-        ),
-        pytest.param(
-            [THROUGH, MIDDLE_CERTIFICATE, NAMESAKE, NAMESAKE, NAMESAKE],
-            [ROOT_CERTIFICATE],
-            id="a root of the same name, sent thrice",
-        ),
-        pytest.param(
-            [THROUGH, signer(MIDDLE, STRANGER), MIDDLE_CERTIFICATE],
-            [ROOT_CERTIFICATE],
-            id="cross-signed, the other first",
-        ),  # R-X509-20
-        pytest.param(
-            [THROUGH, signer(Party("middle"), ROOT), MIDDLE_CERTIFICATE],
-            [ROOT_CERTIFICATE],
-            id="a namesake first",
-        ),
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, end=NOW - SECOND), MIDDLE_CERTIFICATE],
-            [ROOT_CERTIFICATE],
-            id="an expired twin first",
-        ),
-        pytest.param([THROUGH], [MIDDLE_CERTIFICATE], id="anchor not self-signed"),  # R-X509-19
-        pytest.param(
-            [THROUGH, MIDDLE_CERTIFICATE],
-            [MIDDLE_CERTIFICATE],
-            id="anchor not self-signed, sent too",
-        ),
-        pytest.param(
-            [DIRECT],
-            [signer(Party("root"), Party("root")), ROOT_CERTIFICATE],
-            id="a root of the same name before",
-        ),
-        pytest.param(
-            [DIRECT],
-            [ROOT_CERTIFICATE, signer(Party("root"), Party("root"))],
-            id="a root of the same name after",
-        ),
-        pytest.param(
-            [DIRECT],
-            [signer(ROOT, ROOT, end=NOW - SECOND), ROOT_CERTIFICATE],
-            id="the root's expired twin before",
-        ),
-        pytest.param([DIRECT], [signer(ROOT, ROOT, path_length=0)], id="path length 0, direct"),
-        pytest.param(
-            [THROUGH, MIDDLE_CERTIFICATE],
-            [signer(ROOT, ROOT, path_length=1)],
-            id="path length 1, one intermediate",
-        ),
-    ],
-)
-def test_chains_that_lead_to_an_authority(
-    chain: list[x509.Certificate],
-    roots: list[x509.Certificate],
-) -> None:
-    """Order, surplus, namesakes and rotation do not hide a path that is there."""
-    assert verdict(chain, {LOCAL: bundle(*roots)}) == WORKLOAD
-
-
-@pytest.mark.parametrize(
-    ("chain", "roots"),
-    [
-        pytest.param([certificate(LEAF, Party("root"))], [ROOT_CERTIFICATE], id="forged issuer"),
-        pytest.param([THROUGH], [ROOT_CERTIFICATE], id="intermediate missing"),
-        pytest.param(
-            [certificate(LEAF, STRANGER), signer(STRANGER, STRANGER)],
-            [ROOT_CERTIFICATE],
-            id="the peer's own root",
-        ),  # R-X509-21
-        pytest.param([certificate(LEAF, LEAF)], [ROOT_CERTIFICATE], id="self-signed"),
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, ca=False)],
-            [ROOT_CERTIFICATE],
-            id="intermediate without cA",
-        ),  # R-X509-12
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, ca=None)],
-            [ROOT_CERTIFICATE],
-            id="intermediate without basic constraints",
-        ),
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, usage=None)],
-            [ROOT_CERTIFICATE],
-            id="intermediate without key usage",
-        ),
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, usage=("digital_signature", "crl_sign"))],
-            [ROOT_CERTIFICATE],
-            id="intermediate without keyCertSign",
-        ),
-        pytest.param(
-            [certificate(LEAF, MIDDLE), certificate(MIDDLE, ROOT)],
-            [ROOT_CERTIFICATE],
-            id="a workload that signs",
-        ),  # R-X509-14
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, end=NOW - SECOND)],
-            [ROOT_CERTIFICATE],
-            id="intermediate expired",
-        ),  # R-X509-15
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, begin=NOW + SECOND)],
-            [ROOT_CERTIFICATE],
-            id="intermediate not yet valid",
-        ),
-        pytest.param([DIRECT], [signer(ROOT, ROOT, end=NOW - SECOND)], id="anchor expired"),  # -23
-        pytest.param([DIRECT], [signer(ROOT, ROOT, begin=NOW + SECOND)], id="anchor to come"),
-        pytest.param([DIRECT], [signer(ROOT, ROOT, ca=False)], id="anchor without cA"),
-        pytest.param([DIRECT], [signer(ROOT, ROOT, ca=None)], id="anchor without constraints"),
-        pytest.param([DIRECT], [DIRECT], id="the leaf as anchor"),
-        pytest.param([DIRECT], [DIRECT, ROOT_CERTIFICATE], id="the leaf among the anchors"),
-        pytest.param([certificate(LEAF, LEAF)] * 2, [certificate(LEAF, LEAF)], id="its twin"),
-        pytest.param(
-            [THROUGH, MIDDLE_CERTIFICATE],
-            [signer(ROOT, ROOT, path_length=0)],
-            id="path length of the anchor",
-        ),
-        pytest.param(
-            [
-                certificate(LEAF, STRANGER),
-                signer(STRANGER, MIDDLE),
-                signer(MIDDLE, ROOT, path_length=0),
-            ],
-            [ROOT_CERTIFICATE],
-            id="path length of an intermediate",
-        ),
-        pytest.param(
-            [certificate(LEAF, ROOT, extensions=[(raw_extension(UNKNOWN, b"\x05\0"), True)])],
-            [ROOT_CERTIFICATE],
-            id="unknown critical extension in the leaf",
-        ),
-        pytest.param(
-            [THROUGH, signer(MIDDLE, ROOT, extensions=[(raw_extension(UNKNOWN, b"\5\0"), True)])],
-            [ROOT_CERTIFICATE],
-            id="unknown critical extension in an intermediate",
-        ),
-        pytest.param(
-            [DIRECT],
-            [signer(ROOT, ROOT, extensions=[(raw_extension(UNKNOWN, b"\5\0"), True)])],
-            id="unknown critical extension in the anchor",
-        ),
-        pytest.param([DIRECT], [], id="empty bundle"),  # R-X509-17
-    ],
-)
-def test_chains_that_lead_nowhere(
-    chain: list[x509.Certificate],
-    roots: list[x509.Certificate],
-) -> None:
-    """Each of these is untrusted, and the message tells ID and trust domain."""
-    error = refusal(chain, {LOCAL: bundle(*roots)})
-
-    assert error.reason == "untrusted_chain"
-    assert error.spiffe_id == WORKLOAD
-    assert str(WORKLOAD) in str(error)
-    assert "example.org" in str(error)
-
-
-@pytest.mark.parametrize(
-    "constraint",
-    [
-        pytest.param(([x509.UniformResourceIdentifier("example.org")], None), id="permits us"),
-        pytest.param(([x509.UniformResourceIdentifier("other.org")], None), id="permits another"),
-        pytest.param((None, [x509.UniformResourceIdentifier("example.org")]), id="excludes us"),
-        pytest.param((None, [x509.UniformResourceIdentifier("other.org")]), id="excludes another"),
-    ],
-)
-@pytest.mark.parametrize("critical", [True, False])
-@pytest.mark.parametrize("where", ["intermediate", "anchor"])
-def test_uri_name_constraints_fail_closed(constraint: Any, critical: bool, where: str) -> None:
-    """The validator cannot weigh URI constraints, so a path with one is no path (R-X509-16)."""
-    extensions = [(x509.NameConstraints(*constraint), critical)]
-    middle = signer(MIDDLE, ROOT, extensions=extensions if where == "intermediate" else ())
-    root = signer(ROOT, ROOT, extensions=extensions if where == "anchor" else ())
-
-    assert refusal([THROUGH, middle], {LOCAL: bundle(root)}).reason == "untrusted_chain"
-
-
-@pytest.mark.parametrize(
-    ("permitted", "accepted"),
-    [(["core.example.org"], True), (["example.org"], True), (["other.org"], False)],
-)
-def test_dns_name_constraints_are_kept(permitted: list[str], accepted: bool) -> None:
-    """A constraint on DNS names holds for the DNS names of the leaf (R-X509-15)."""
-    names = x509.SubjectAlternativeName(
-        [x509.UniformResourceIdentifier(str(WORKLOAD)), x509.DNSName("core.example.org")],
-    )
-    leaf = certificate(LEAF, MIDDLE, uris=(), extensions=[(names, False)])
-    constraint = x509.NameConstraints([x509.DNSName(each) for each in permitted], None)
-    middle = signer(MIDDLE, ROOT, extensions=[(constraint, True)])
-
-    if accepted:
-        assert verdict([leaf, middle]) == WORKLOAD
-    else:
-        assert refusal([leaf, middle]).reason == "untrusted_chain"
-
-
-@pytest.mark.parametrize(
-    ("make", "accepted"),
-    [
-        pytest.param(lambda: ec.generate_private_key(ec.SECP256R1()), True, id="P-256"),
-        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), True, id="P-384"),
-        pytest.param(lambda: ec.generate_private_key(ec.SECP521R1()), True, id="P-521"),
-        pytest.param(lambda: rsa.generate_private_key(65537, 2048), True, id="RSA 2048"),
-        pytest.param(lambda: rsa.generate_private_key(65537, 1024), False, id="RSA 1024"),  # noqa: S505
-        pytest.param(lambda: ec.generate_private_key(ec.SECP256K1()), False, id="secp256k1"),
-        pytest.param(ed25519.Ed25519PrivateKey.generate, False, id="Ed25519"),
-    ],
-)
-def test_kinds_of_authorities(make: Callable[[], Any], accepted: bool) -> None:
-    """Which keys of authorities the validator takes; the others are refused, never skipped over."""
-    root = Party("root", make())
-    bundles = {LOCAL: bundle(signer(root, root))}
-    leaf = certificate(LEAF, root)
-
-    if accepted:
-        assert verdict([leaf], bundles) == WORKLOAD
-    else:
-        assert refusal([leaf], bundles).reason == "untrusted_chain"
 
 
 # ---- trust domains -----------------------------------------------------------------------------
@@ -410,16 +155,6 @@ def test_the_steps_of_an_authority_rotation() -> None:
     assert refusal(old, {LOCAL: issuing.bundle}).reason == "untrusted_chain"
     assert refusal(still_old, {LOCAL: issuing.bundle}).reason == "untrusted_chain"
     assert verdict(new, {LOCAL: issuing.bundle}) == WORKLOAD
-
-
-@pytest.mark.parametrize("position", range(5))
-def test_roots_of_one_name(position: int) -> None:
-    """Of five roots with one subject and no key identifiers, each is found (R-X509-20)."""
-    parties = [Party("root") for _ in range(5)]
-    bundles = {LOCAL: bundle(*(signer(each, each) for each in parties))}
-
-    assert verdict([certificate(LEAF, parties[position])], bundles) == WORKLOAD
-    assert refusal([certificate(LEAF, Party("root"))], bundles).reason == "untrusted_chain"
 
 
 # ---- the clock ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -188,6 +189,30 @@ def test_bundle_is_filed_under_the_certificates_domain() -> None:
     assert dict(read.context.bundles) == {TD_A: A.bundle, TD_B: B.bundle}
 
 
+@pytest.mark.parametrize(
+    ("offset", "doubted"),
+    [
+        pytest.param(timedelta(), True, id="of its time"),
+        pytest.param(timedelta(days=400), False, id="expired, of which the watch tells"),
+        pytest.param(None, False, id="not asked"),
+    ],
+)
+def test_an_identity_that_its_own_bundle_does_not_prove(
+    offset: timedelta | None,
+    *,
+    doubted: bool,
+) -> None:
+    """An SVID that does not lead to its own bundle is used, with a warning (R-X509-29)."""
+    stranger = FakeAuthority(DOMAIN)
+    at = None if offset is None else datetime.now(UTC) + offset
+    read = SnapshotReader().read(message(GOOD, entry(DB, stranger.bundle)), at=at)
+    other = SnapshotReader().read(message(entry(DB, stranger.bundle)), at=at)
+
+    assert read.context.svids == (WEB, DB)
+    assert not any("not proven" in each for each in read.warnings)
+    assert [each.startswith("SVID 1 is not proven") for each in other.warnings] == [True] * doubted
+
+
 # ---- federated bundles ---------------------------------------------------------------------------
 
 
@@ -218,10 +243,8 @@ def test_empty_federated_bundle() -> None:
         pytest.param("https://b.test", der(B.bundle), id="R-WLAPI-17 https"),
         pytest.param("x" * 5000, der(B.bundle), id="R-WLAPI-17 long"),
         pytest.param("b.test", b"junk", id="R-WLAPI-12 no DER"),
-        pytest.param("b.test", b"\x30\x00", id="R-WLAPI-12 no certificate"),
         pytest.param("b.test", der(B.bundle) + b"\0", id="R-WLAPI-12 surplus byte"),
         pytest.param("b.test", der(B.bundle)[:-1], id="R-WLAPI-12 cut off"),
-        pytest.param("b.test", with_bad_version(B.bundle.der[0]), id="R-WLAPI-12 bad version"),
     ],
 )
 def test_bad_federated_bundle(key: str, value: bytes) -> None:
@@ -235,6 +258,28 @@ def test_bad_federated_bundle(key: str, value: bytes) -> None:
     assert "is left out" in warning
     assert warning.isprintable()
     assert len(warning) < 700
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"\x30\x00", id="R-WLAPI-12 no certificate"),
+        pytest.param(with_bad_version(B.bundle.der[0]), id="R-WLAPI-12 bad version"),
+    ],
+)
+def test_a_federated_bundle_is_read_on_first_use(
+    value: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An element that proves to be no certificate costs only itself: nobody is trusted by it."""
+    federated = {"b.test": value + der(B.bundle), "c.test": value}
+    read = SnapshotReader().read(message(GOOD, federated=federated))
+
+    assert read.warnings == ()
+    assert caplog.messages == []
+    assert read.context.bundles[TD_B].der == B.bundle.der
+    assert read.context.bundles[TD_C].authorities == ()
+    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("bad", [False, True])

@@ -150,9 +150,11 @@ def test_cache_holds_what_is_in_use_only() -> None:
     """The cache does not grow with rotations: it has the objects of the last message."""
     reader = SnapshotReader()
     for _ in range(5):
-        reader.read(message(entry(A.issue(ID), A.bundle)))
+        federated = {"b.test": der(FakeAuthority("b.test").bundle)}
+        reader.read(message(entry(A.issue(ID), A.bundle), federated=federated))
     assert len(reader._svids) == 1
-    assert len(reader._bundles) == 1
+    assert len(reader._own) == 1
+    assert len(reader._federated) == 1
 
 
 # ---- properties ----------------------------------------------------------------------------------

@@ -20,10 +20,12 @@ __all__ = [
     "Authorizer",
     "MemberOf",
     "OneOf",
+    "PathPrefix",
     "authorize_any",
     "authorize_id",
     "authorize_member_of",
     "authorize_one_of",
+    "authorize_path_prefix",
 ]
 
 _SHOWN_IDS: Final = 3
@@ -114,6 +116,36 @@ class MemberOf:
 
 @final
 @dataclass(frozen=True, slots=True)
+class PathPrefix:
+    """Let in the IDs of a trust domain under a path; made by `authorize_path_prefix`."""
+
+    prefix: SpiffeId
+
+    @property
+    def trust_domains(self) -> frozenset[TrustDomain]:
+        """The one trust domain."""
+        return frozenset((self.prefix.trust_domain,))
+
+    def authorize(self, spiffe_id: SpiffeId, /) -> None:
+        """Return if the path is the prefix, or goes on from it with a whole segment.
+
+        Raises:
+            PeerNotAuthorizedError: It does not; or another trust domain has the path (R-TLS-12).
+        """
+        path = self.prefix.path
+        inside = spiffe_id.path == path or spiffe_id.path.startswith(f"{path}/")
+        if not (inside and spiffe_id.member_of(self.prefix.trust_domain)):
+            raise PeerNotAuthorizedError(
+                f"{spiffe_id} is not let in: expected {self.prefix} or an ID below it",
+                spiffe_id=spiffe_id,
+            )
+
+    def __repr__(self) -> str:
+        return f"authorize_path_prefix({self.prefix.trust_domain.name!r}, {self.prefix.path!r})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class AnyId:
     """Let in every verified SPIFFE ID of every known trust domain; made by `authorize_any`."""
 
@@ -154,6 +186,27 @@ def authorize_member_of(trust_domain: TrustDomain) -> MemberOf:
             "use TrustDomain.parse(text)",
         )
     return MemberOf(trust_domain)
+
+
+def authorize_path_prefix(trust_domain: TrustDomain, prefix: str) -> PathPrefix:
+    """Let in the IDs of a trust domain whose path begins with whole segments.
+
+    Args:
+        trust_domain: Whose IDs; no prefix is ever matched without its trust domain (R-TLS-12).
+        prefix: A path as ``/ns/demo``: lets in ``/ns/demo`` and ``/ns/demo/sa/core``, and not
+            ``/ns/demography``.
+
+    Raises:
+        SpiffeIdError: The prefix is no path of a SPIFFE ID: it begins with a slash, does not end
+            with one, and is not empty, for which there is `authorize_member_of`.
+    """
+    member = authorize_member_of(trust_domain).trust_domain
+    if not isinstance(prefix, str) or not prefix.startswith("/"):
+        raise SpiffeIdError(
+            f"a path prefix begins with a slash, as '/ns/demo', and is not {prefix!a}: "
+            "use authorize_member_of(trust_domain) for all of a trust domain",
+        )
+    return PathPrefix(SpiffeId.of(member, *prefix[1:].split("/")))
 
 
 def authorize_any() -> AnyId:

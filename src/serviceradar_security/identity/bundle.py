@@ -5,21 +5,23 @@ Standard: SPIFFE Trust Domain and Bundle section 4, X509-SVID section 6.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
 from serviceradar_security.errors import TrustBundleError
+from serviceradar_security.identity.bundle_document import (
+    DocumentError,
+    load_object,
+    read_document,
+)
 from serviceradar_security.identity.certificate import (
+    MAX_CERTIFICATE_BYTES,
     CertificateError,
     load_der,
     load_pem,
-    read_extensions,
 )
 from serviceradar_security.identity.der import DerError, split_sequences
 from serviceradar_security.identity.spiffe_id import TrustDomain
@@ -27,37 +29,50 @@ from serviceradar_security.identity.spiffe_id import TrustDomain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_AUTHORITIES", "MAX_BUNDLE_BYTES", "MAX_CERTIFICATE_BYTES", "TrustBundle"]
+    from cryptography import x509
+
+__all__ = [
+    "MAX_AUTHORITIES",
+    "MAX_BUNDLE_BYTES",
+    "MAX_CERTIFICATE_BYTES",
+    "TrustBundle",
+    "read_bundle_map",
+]
 
 _LOG: Final = logging.getLogger("serviceradar_security.identity")
 
-MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
 MAX_AUTHORITIES: Final = 20_000
+_DEFAULT_REFRESH: Final = 300.0  # seconds, Trust Domain and Bundle section 6.1
+_SHORTEST_REFRESH: Final = 60.0
 _PEM_BEGIN: Final = b"-----BEGIN "
+_set = object.__setattr__
 
 
 @final
 class TrustBundle:
     """The X.509 authorities of one trust domain.
 
-    Build one with `from_der`, `from_pem` or `from_jwks`. Equality and hash come from the trust
-    domain and the certificates' bytes. An empty bundle is valid and trusts nobody (R-BUNDLE-02).
+    Build one with `from_der`, `from_pem`, `from_jwks` or `deferred`. Equality and hash come from
+    the trust domain and the certificates' bytes. An empty bundle is valid and trusts nobody
+    (R-BUNDLE-02).
     """
 
-    __slots__ = ("_authorities", "_der", "_store", "_trust_domain")
-    _authorities: tuple[x509.Certificate, ...]
+    __slots__ = ("_authorities", "_der", "_refresh_hint", "_sequence", "_store", "_trust_domain")
+    _authorities: tuple[x509.Certificate, ...] | None
     _der: tuple[bytes, ...]
+    _refresh_hint: int | None
+    _sequence: int | None
     _store: Store | None
     _trust_domain: TrustDomain
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Self:
         """Refuse: a bundle is read from bytes."""
-        raise TypeError("a TrustBundle is made by from_der, from_pem or from_jwks")
+        raise TypeError("a TrustBundle is made by from_der, from_pem, from_jwks or deferred")
 
     @classmethod
     def from_der(cls, trust_domain: TrustDomain, der: bytes) -> TrustBundle:
-        """Read concatenated DER certificates, as the Workload API sends them.
+        """Read concatenated DER certificates.
 
         Args:
             trust_domain: Whose authorities these are; the bytes do not say (R-BUNDLE-12).
@@ -66,14 +81,25 @@ class TrustBundle:
         Raises:
             TrustBundleError: The bytes are anything but certificates (R-BUNDLE-15).
         """
-        _check_arguments(trust_domain, der)
+        parts = _split(trust_domain, der)
         try:
-            parts = split_sequences(der, limit=MAX_AUTHORITIES)
-        except DerError as error:
+            return _bundle(trust_domain, [load_der(part) for part in parts])
+        except CertificateError as error:
             raise TrustBundleError(
-                f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
+                f"the bundle of {trust_domain} has an element that is not a certificate",
             ) from error
-        return _bundle(trust_domain, (_certificate(trust_domain, part) for part in parts))
+
+    @classmethod
+    def deferred(cls, trust_domain: TrustDomain, der: bytes) -> TrustBundle:
+        """Keep concatenated DER certificates as they are, and read them on first use.
+
+        For messages with thousands of bundles, of which few are ever asked for. An element that
+        turns out to be no certificate is then left out with a warning: nobody is trusted by it.
+
+        Raises:
+            TrustBundleError: The bytes are no row of DER elements, or pass a limit.
+        """
+        return _made(trust_domain, _split(trust_domain, der), None)
 
     @classmethod
     def from_pem(cls, trust_domain: TrustDomain, pem: bytes | str) -> TrustBundle:
@@ -109,23 +135,16 @@ class TrustBundle:
         ``x5c``, or a first ``x5c`` value that is no CA certificate (R-BUNDLE-03 to -07).
 
         Raises:
-            TrustBundleError: The document is no JSON object with an array ``keys`` (R-BUNDLE-01).
+            TrustBundleError: The document is no JSON object with an array ``keys``, or names a
+                member twice (R-BUNDLE-01).
         """
         _check_arguments(trust_domain, document)
         try:
-            parsed = json.loads(document.decode(), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
+            return _from_members(trust_domain, load_object(document))
+        except DocumentError as error:
             raise TrustBundleError(
-                f"the bundle document of {trust_domain} is not JSON in UTF-8",
+                f"the bundle document of {trust_domain} cannot be used: {error}",
             ) from error
-        keys = parsed.get("keys") if isinstance(parsed, dict) else None
-        if not isinstance(keys, list):
-            raise TrustBundleError(
-                f"the bundle document of {trust_domain} has no array 'keys' "
-                "(Trust Domain and Bundle section 4.1.3)",
-            )
-        found = (_jwk_authority(trust_domain, entry) for entry in keys)
-        return _bundle(trust_domain, (each for each in found if each is not None))
 
     @property
     def trust_domain(self) -> TrustDomain:
@@ -134,17 +153,54 @@ class TrustBundle:
 
     @property
     def authorities(self) -> tuple[x509.Certificate, ...]:
-        """The authorities, each once, in the order given."""
-        return self._authorities
+        """The authorities, each once, in the order given (R-BUNDLE-08)."""
+        read = self._authorities
+        if read is None:
+            # Read once and kept: two threads at the same time read the same.
+            read = tuple(_readable(self._trust_domain, self._der))
+            _set(self, "_authorities", read)
+        return read
 
     @property
     def der(self) -> tuple[bytes, ...]:
         """The authorities as DER."""
-        return self._der
+        return tuple(each.public_bytes(Encoding.DER) for each in self.authorities)
+
+    @property
+    def sequence(self) -> int | None:
+        """The ``spiffe_sequence`` of a bundle document; None if there was none."""
+        return self._sequence
+
+    @property
+    def refresh_hint(self) -> float | None:
+        """The ``spiffe_refresh_hint`` of a bundle document in seconds; None if there was none."""
+        return None if self._refresh_hint is None else float(min(self._refresh_hint, 2**53))
+
+    @property
+    def refresh_interval(self) -> float:
+        """How often its publisher should be asked, in seconds.
+
+        The refresh hint, but no less than a minute; five minutes without one (Trust Domain and
+        Bundle section 6.1; R-BUNDLE-10).
+        """
+        hint = self.refresh_hint
+        return _DEFAULT_REFRESH if hint is None else max(hint, _SHORTEST_REFRESH)
+
+    def supersedes(self, other: TrustBundle) -> bool:
+        """Tell whether this bundle, fetched later, takes the other's place.
+
+        It does unless both have a sequence number and this one's is the lower (Federation
+        section 4.2; R-BUNDLE-09). Bundles of two trust domains never replace each other.
+        """
+        if self._trust_domain != other._trust_domain:
+            return False
+        if self._sequence is None or other._sequence is None:
+            return True
+        return self._sequence >= other._sequence
 
     def to_pem(self) -> bytes:
         """Write the authorities as PEM."""
-        return b"".join(each.public_bytes(Encoding.PEM) for each in self._authorities)
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self.authorities)
 
     def verification_store(self) -> Store:
         """Give the trust anchors to the path validator; every authority is one (R-X509-19).
@@ -154,15 +210,15 @@ class TrustBundle:
         """
         store = self._store
         if store is None:
-            if not self._authorities:
+            if not self.authorities:
                 raise TrustBundleError(f"the bundle of {self._trust_domain} has no authority")
             # Made once and shared: the store is immutable, and two threads make equal ones.
-            store = Store(list(self._authorities))
-            object.__setattr__(self, "_store", store)
+            store = Store(list(self.authorities))
+            _set(self, "_store", store)
         return store
 
     def __eq__(self, other: object) -> bool:
-        return (
+        return self is other or (
             isinstance(other, TrustBundle)
             and self._trust_domain == other._trust_domain
             and self._der == other._der
@@ -180,25 +236,121 @@ class TrustBundle:
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a TrustBundle does not change: {name!r} cannot be deleted")
 
-    def __reduce__(self) -> tuple[object, tuple[TrustDomain, bytes]]:
-        return (TrustBundle.from_der, (self._trust_domain, b"".join(self._der)))
+    def __copy__(self) -> TrustBundle:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> TrustBundle:
+        return self
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        content = (self._trust_domain, self._der, self._sequence, self._refresh_hint)
+        return (_unpickled, content)
 
 
-def _bundle(trust_domain: TrustDomain, certificates: Iterable[x509.Certificate]) -> TrustBundle:
-    by_der = {each.public_bytes(Encoding.DER): each for each in certificates}  # R-BUNDLE-08
-    if len(by_der) > MAX_AUTHORITIES:
-        raise TrustBundleError(
-            f"the bundle of {trust_domain} has {len(by_der)} authorities: at most "
-            f"{MAX_AUTHORITIES}",
-        )
-    for der in by_der:
-        _check_size(trust_domain, der)
+def read_bundle_map(document: bytes) -> dict[TrustDomain, TrustBundle]:
+    """Read a SPIFFE bundle map: the bundle documents of several trust domains, in one step.
+
+    Refresh hints of its members do not steer the map (Trust Domain and Bundle section 5;
+    R-BUNDLE-14).
+
+    Raises:
+        TrustBundleError: It is no JSON object with an object ``trust_domains``, a name is invalid
+            or there twice, or a member is no bundle document. Nothing of it is used then.
+    """
+    if not isinstance(document, bytes) or len(document) > MAX_BUNDLE_BYTES:
+        raise TrustBundleError(f"a bundle map is given as at most {MAX_BUNDLE_BYTES} bytes")
+    try:
+        members = load_object(document).get("trust_domains")
+        if not isinstance(members, dict):
+            raise DocumentError(  # noqa: TRY301 - one remedy for all that is wrong
+                "it has no object 'trust_domains', or one that names a trust domain twice "
+                "(Trust Domain and Bundle section 5.1.1)",
+            )
+        named = ((TrustDomain.parse(name), value) for name, value in members.items())
+        bundles = {each: _from_members(each, value) for each, value in named}
+    except (DocumentError, ValueError) as error:
+        raise TrustBundleError(f"the bundle map cannot be used: {error}") from error
+    if len(bundles) != len(members):  # one as a name, one as an ID
+        raise TrustBundleError("the bundle map cannot be used: it has a trust domain twice")
+    return bundles
+
+
+def _from_members(trust_domain: TrustDomain, members: object) -> TrustBundle:
+    document = read_document(trust_domain, members)
+    return _bundle(
+        trust_domain,
+        document.authorities,
+        sequence=document.sequence,
+        refresh_hint=document.refresh_hint,
+    )
+
+
+def _bundle(
+    trust_domain: TrustDomain,
+    certificates: Iterable[x509.Certificate],
+    *,
+    sequence: int | None = None,
+    refresh_hint: int | None = None,
+) -> TrustBundle:
+    """Make a bundle of certificates that were read; duplicates count once (R-BUNDLE-08)."""
+    by_der = {each.public_bytes(Encoding.DER): each for each in certificates}
+    _check_elements(trust_domain, tuple(by_der))
+    authorities = tuple(by_der.values())
+    return _made(trust_domain, tuple(by_der), authorities, sequence, refresh_hint)
+
+
+def _made(
+    trust_domain: TrustDomain,
+    der: tuple[bytes, ...],
+    authorities: tuple[x509.Certificate, ...] | None,
+    sequence: int | None = None,
+    refresh_hint: int | None = None,
+) -> TrustBundle:
     made = object.__new__(TrustBundle)
-    object.__setattr__(made, "_trust_domain", trust_domain)
-    object.__setattr__(made, "_der", tuple(by_der))
-    object.__setattr__(made, "_authorities", tuple(by_der.values()))
-    object.__setattr__(made, "_store", None)
+    _set(made, "_trust_domain", trust_domain)
+    _set(made, "_der", der)
+    _set(made, "_authorities", authorities)
+    _set(made, "_store", None)
+    _set(made, "_sequence", sequence)
+    _set(made, "_refresh_hint", refresh_hint)
     return made
+
+
+def _unpickled(
+    trust_domain: TrustDomain,
+    der: tuple[bytes, ...],
+    sequence: int | None,
+    refresh_hint: int | None,
+) -> TrustBundle:
+    parts = _split(trust_domain, b"".join(der))
+    return _made(trust_domain, parts, None, sequence, refresh_hint)
+
+
+def _split(trust_domain: TrustDomain, der: bytes) -> tuple[bytes, ...]:
+    """Take a row of DER elements apart; duplicates count once (R-BUNDLE-08)."""
+    _check_arguments(trust_domain, der)
+    try:
+        parts = split_sequences(der, limit=MAX_AUTHORITIES)
+    except DerError as error:
+        raise TrustBundleError(
+            f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
+        ) from error
+    if len(parts) > 1:
+        parts = tuple(dict.fromkeys(parts))
+    _check_elements(trust_domain, parts)
+    return parts
+
+
+def _readable(trust_domain: TrustDomain, parts: tuple[bytes, ...]) -> Iterable[x509.Certificate]:
+    for part in parts:
+        try:
+            yield load_der(part)
+        except CertificateError:
+            _LOG.warning(
+                "an element of the bundle of %s is left out: it is not a certificate, so nobody "
+                "is trusted by it",
+                trust_domain,
+            )
 
 
 def _check_arguments(trust_domain: object, data: object) -> None:
@@ -214,52 +366,14 @@ def _check_arguments(trust_domain: object, data: object) -> None:
         )
 
 
-def _check_size(trust_domain: TrustDomain, der: bytes) -> None:
-    if len(der) > MAX_CERTIFICATE_BYTES:
+def _check_elements(trust_domain: TrustDomain, parts: tuple[bytes, ...]) -> None:
+    if len(parts) > MAX_AUTHORITIES:
         raise TrustBundleError(
-            f"the bundle of {trust_domain} has a certificate of {len(der)} bytes: at most "
-            f"{MAX_CERTIFICATE_BYTES}",
+            f"the bundle of {trust_domain} has {len(parts)} authorities: at most {MAX_AUTHORITIES}",
         )
-
-
-def _certificate(trust_domain: TrustDomain, der: bytes) -> x509.Certificate:
-    _check_size(trust_domain, der)
-    try:
-        return load_der(der)
-    except CertificateError as error:
-        raise TrustBundleError(
-            f"the bundle of {trust_domain} has an element that is not a certificate",
-        ) from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _jwk_authority(trust_domain: TrustDomain, entry: object) -> x509.Certificate | None:
-    """Read one JWK, or give None for what this library does not use."""
-    if not isinstance(entry, dict) or entry.get("use") != "x509-svid":  # R-BUNDLE-04, -08
-        return None
-    if entry.get("kty") not in ("EC", "RSA", "OKP"):  # R-BUNDLE-03
-        return None
-    chain = entry.get("x5c")
-    if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):  # R-BUNDLE-05
-        return None
-    certificate = _ca_certificate(chain[0])  # R-BUNDLE-06: the others are not even parsed
-    if certificate is None:
-        _LOG.warning(  # R-BUNDLE-07
-            "an entry of the bundle document of %s is left out: its first x5c value is not the "
-            "base64 of a CA certificate",
-            trust_domain,
-        )
-    return certificate
-
-
-def _ca_certificate(text: str) -> x509.Certificate | None:
-    try:
-        der = base64.b64decode(text, validate=True)
-        certificate = load_der(der)
-        constraints = read_extensions(certificate).get_extension_for_class(x509.BasicConstraints)
-    except (ValueError, x509.ExtensionNotFound):
-        return None
-    return certificate if constraints.value.ca and len(der) <= MAX_CERTIFICATE_BYTES else None
+    for part in parts:
+        if len(part) > MAX_CERTIFICATE_BYTES:
+            raise TrustBundleError(
+                f"the bundle of {trust_domain} has a certificate of {len(part)} bytes: at most "
+                f"{MAX_CERTIFICATE_BYTES}",
+            )

@@ -11,8 +11,16 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-__all__ = ["CertificateError", "has_common_name", "load_der", "load_pem", "read_extensions"]
+__all__ = [
+    "MAX_CERTIFICATE_BYTES",
+    "CertificateError",
+    "has_common_name",
+    "load_der",
+    "load_pem",
+    "read_extensions",
+]
 
+MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 _PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM_END: Final = b"-----END CERTIFICATE-----"
 

@@ -49,7 +49,9 @@ class X509Context:
         if not all(isinstance(each, X509Svid) for each in held):
             raise X509SvidError("an X509Context holds X509Svid objects only")
         for trust_domain, bundle in filed.items():
-            if not isinstance(bundle, TrustBundle) or bundle.trust_domain != trust_domain:
+            if not isinstance(bundle, TrustBundle) or (
+                bundle.trust_domain is not trust_domain and bundle.trust_domain != trust_domain
+            ):
                 raise X509SvidError(
                     f"an X509Context files each TrustBundle under its own trust domain, "
                     f"not under {trust_domain}",
@@ -114,14 +116,29 @@ class X509Context:
     def __deepcopy__(self, _memo: object) -> X509Context:
         return self
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("an X509Context is not pickled, since keys would be in the pickle")
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Pickle all of it, with the keys of its SVIDs."""
+        # A default that is given twice among the SVIDs is equal wherever it stands.
+        position = None if self._default is None else self._svids.index(self._default)
+        return (_unpickled, (self._svids, tuple(self._bundles.values()), position))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an X509Context does not change: {name!r} cannot be set")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"an X509Context does not change: {name!r} cannot be deleted")
+
+
+def _unpickled(
+    svids: tuple[X509Svid, ...],
+    bundles: tuple[TrustBundle, ...],
+    position: int | None,
+) -> X509Context:
+    return X509Context(
+        svids=svids,
+        bundles={each.trust_domain: each for each in bundles},
+        default=None if position is None else svids[position],
+    )
 
 
 @runtime_checkable

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, PublicKeyAlgorithmOID
 
 from serviceradar_security.errors import PeerVerificationError, SpiffeIdError
 from serviceradar_security.identity.certificate import (
@@ -22,15 +23,23 @@ from serviceradar_security.identity.spiffe_id import MAX_SPIFFE_ID_BYTES, Spiffe
 if TYPE_CHECKING:
     from serviceradar_security.errors import VerificationReason
 
-__all__ = ["Purpose", "check_leaf", "check_purpose"]
+__all__ = ["MAX_RSA_BITS", "MIN_RSA_BITS", "Purpose", "check_leaf", "check_purpose"]
 
 Purpose = Literal["client", "server"]
 """The role in which a peer uses its certificate."""
 
+MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
 _PURPOSES: Final = {
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
 }
+_KEY_RULE: Final = "a rule of this library: let the peer have a new key"
+_KEYS: Final = (
+    PublicKeyAlgorithmOID.EC_PUBLIC_KEY,
+    PublicKeyAlgorithmOID.ED25519,
+    PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5,
+)
 
 
 def check_leaf(certificate: x509.Certificate) -> SpiffeId:
@@ -39,28 +48,30 @@ def check_leaf(certificate: x509.Certificate) -> SpiffeId:
     Raises:
         PeerVerificationError: With the rule that is broken in `reason`.
     """
-    try:
-        extensions = read_extensions(certificate)  # R-X509-11
-    except CertificateError as error:
-        raise PeerVerificationError(
-            f"the certificate has {error}",
-            reason="malformed",
-        ) from error
-    spiffe_id = _read_spiffe_id(certificate, extensions)
+    extensions = _read_extensions(certificate)
+    spiffe_id = _read_spiffe_id(certificate, extensions.get(x509.SubjectAlternativeName))
     if not spiffe_id.path:  # R-X509-04
         _refuse(spiffe_id, "not_a_workload_id", "names a trust domain and not a workload")
-    _check_constraints(extensions, spiffe_id)
+    constraints = extensions.get(x509.BasicConstraints)
+    # Absent means false (RFC 5280 section 4.2.1.9).
+    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:  # R-X509-05
+        _refuse(spiffe_id, "is_ca", "is on a CA certificate: that never authenticates")
+    # Critical or not: no implementation asks for the mark that issuers must set (R-X509-08).
+    usage = extensions.get(x509.KeyUsage)
+    if not isinstance(usage, x509.KeyUsage):
+        _refuse(spiffe_id, "key_usage", "has no key usage: digitalSignature is required")
+    if usage.key_cert_sign or usage.crl_sign:  # R-X509-06
+        _refuse(spiffe_id, "key_usage", "may sign certificates or CRLs: a workload must not")
+    if not usage.digital_signature:  # R-X509-07
+        _refuse(spiffe_id, "key_usage", "lacks the key usage digitalSignature")
+    _check_key(certificate, spiffe_id)
     return spiffe_id
 
 
 def check_purpose(certificate: x509.Certificate, spiffe_id: SpiffeId, purpose: Purpose) -> None:
     """Check that an extended key usage, where there is one, allows the role (R-X509-09)."""
-    wanted = _PURPOSES[purpose]
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return
-    if wanted not in usage:
+    usage = _read_extensions(certificate).get(x509.ExtendedKeyUsage)
+    if isinstance(usage, x509.ExtendedKeyUsage) and _PURPOSES[purpose] not in usage:
         _refuse(
             spiffe_id,
             "purpose",
@@ -68,12 +79,26 @@ def check_purpose(certificate: x509.Certificate, spiffe_id: SpiffeId, purpose: P
         )
 
 
-def _read_spiffe_id(certificate: x509.Certificate, extensions: x509.Extensions) -> SpiffeId:
+def _read_extensions(certificate: x509.Certificate) -> dict[type, x509.ExtensionType]:
     try:
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        uris = []
+        return {type(each.value): each.value for each in read_extensions(certificate)}  # R-X509-11
+    except CertificateError as error:
+        raise PeerVerificationError(
+            f"the certificate has {error}",
+            reason="malformed",
+        ) from error
+
+
+def _read_spiffe_id(
+    certificate: x509.Certificate,
+    names: x509.ExtensionType | None,
+) -> SpiffeId:
+    # Names of other types play no part (R-X509-03).
+    uris = (
+        names.get_values_for_type(x509.UniformResourceIdentifier)
+        if isinstance(names, x509.SubjectAlternativeName)
+        else ()
+    )
     if not uris:
         raise PeerVerificationError(
             "the certificate has no SPIFFE ID: it needs one as its URI subject alternative name"
@@ -102,25 +127,44 @@ def _read_spiffe_id(certificate: x509.Certificate, extensions: x509.Extensions) 
         ) from error
 
 
-def _check_constraints(extensions: x509.Extensions, spiffe_id: SpiffeId) -> None:
+def _check_key(certificate: x509.Certificate, spiffe_id: SpiffeId) -> None:
+    """Refuse keys that prove nothing any more, and RSA keys that cost minutes (R-X509-25, -30)."""
+    algorithm = certificate.public_key_algorithm_oid
+    if algorithm not in _KEYS:
+        _refuse(
+            spiffe_id,
+            "weak_key",
+            "has a key that is neither ECDSA, RSA nor Ed25519",
+            _KEY_RULE,
+        )
+    if algorithm != PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
+        return
     try:
-        if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:  # R-X509-05
-            _refuse(spiffe_id, "is_ca", "is on a CA certificate: that never authenticates")
-    except x509.ExtensionNotFound:
-        pass  # absent means false (RFC 5280 section 4.2.1.9)
-    try:
-        usage = extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        _refuse(spiffe_id, "key_usage", "has no key usage: digitalSignature is required")
-    if usage.key_cert_sign or usage.crl_sign:  # R-X509-06
-        _refuse(spiffe_id, "key_usage", "may sign certificates or CRLs: a workload must not")
-    if not usage.digital_signature:  # R-X509-07
-        _refuse(spiffe_id, "key_usage", "lacks the key usage digitalSignature")
+        key = certificate.public_key()
+    except Exception as error:
+        raise PeerVerificationError(
+            f"the certificate of {spiffe_id} has an RSA key that cannot be read",
+            reason="malformed",
+            spiffe_id=spiffe_id,
+        ) from error
+    bits = key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
+    if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
+        _refuse(
+            spiffe_id,
+            "weak_key",
+            f"has an RSA key of {bits} bits, where {MIN_RSA_BITS} to {MAX_RSA_BITS} are allowed",
+            _KEY_RULE,
+        )
 
 
-def _refuse(spiffe_id: SpiffeId, reason: VerificationReason, text: str) -> NoReturn:
+def _refuse(
+    spiffe_id: SpiffeId,
+    reason: VerificationReason,
+    text: str,
+    rule: str = "X509-SVID section 4",
+) -> NoReturn:
     raise PeerVerificationError(
-        f"the certificate of {spiffe_id} {text} (X509-SVID section 4)",
+        f"the certificate of {spiffe_id} {text} ({rule})",
         reason=reason,
         spiffe_id=spiffe_id,
     )

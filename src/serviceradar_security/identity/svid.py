@@ -21,15 +21,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from serviceradar_security.errors import PeerVerificationError, X509SvidError
-from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES
 from serviceradar_security.identity.certificate import (
+    MAX_CERTIFICATE_BYTES,
     CertificateError,
     load_der,
     load_pem,
     read_extensions,
 )
 from serviceradar_security.identity.der import DerError, is_pkcs8, split_sequences
-from serviceradar_security.identity.leaf import check_leaf
+from serviceradar_security.identity.leaf import MAX_RSA_BITS, MIN_RSA_BITS, check_leaf
 from serviceradar_security.identity.verify import MAX_CHAIN_LENGTH
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 """The kinds of key that an SVID may have (R-X509-30)."""
 
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)  # TLS stacks do not offer P-521 by default
-_MIN_RSA_BITS: Final = 2048
-_MAX_RSA_BITS: Final = 8192
 MAX_KEY_BYTES: Final = 8 * 1024  # of DER; an RSA key of 8,192 bits has under 5 KiB
 _PROBE: Final = b"does this key sign for this certificate?"
 _NOT_FITTING: Final = "the private key does not belong to the certificate of"
@@ -55,7 +53,8 @@ class X509Svid:
     """An X.509-SVID of our own.
 
     Build one with `parse` or `from_pem`. Equality and hash come from the certificates, the key
-    that fits them and the hint; `repr` shows no key.
+    that fits them and the hint; `repr` shows no key. A pickle holds the key, as `to_pem` does, and
+    is checked like any other input when it is read.
     """
 
     __slots__ = ("_certificates", "_chain_der", "_hint", "_private_key", "_spiffe_id")
@@ -195,9 +194,13 @@ class X509Svid:
     def __deepcopy__(self, _memo: object) -> X509Svid:
         return self
 
-    def __reduce__(self) -> NoReturn:
-        # A pickle is bytes that travel: the key would be in them.
-        raise TypeError("an X509Svid is not pickled, since its key would be in the pickle")
+    def __reduce__(self) -> tuple[object, tuple[bytes, bytes, str]]:
+        key = self._private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return (_unpickled, (b"".join(self._chain_der), key, self._hint))
+
+
+def _unpickled(chain_der: bytes, key_der: bytes, hint: str) -> X509Svid:
+    return X509Svid.parse(chain_der, key_der, hint=hint)
 
 
 def _svid(parts: tuple[bytes, ...], key: PrivateKey, hint: str) -> X509Svid:
@@ -257,7 +260,7 @@ def _load_key(data: bytes, *, pem: bool) -> PrivateKey:
         raise X509SvidError(
             "the private key cannot be read: it must be one unencrypted PKCS#8 key",
         ) from None
-    if isinstance(loaded, rsa.RSAPrivateKey) and _MIN_RSA_BITS <= loaded.key_size <= _MAX_RSA_BITS:
+    if isinstance(loaded, rsa.RSAPrivateKey) and MIN_RSA_BITS <= loaded.key_size <= MAX_RSA_BITS:
         return loaded
     if isinstance(loaded, ec.EllipticCurvePrivateKey) and isinstance(loaded.curve, _CURVES):
         return loaded

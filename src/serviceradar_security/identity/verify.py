@@ -20,14 +20,19 @@ from cryptography.x509.verification import (
 )
 
 from serviceradar_security.errors import PeerVerificationError
-from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
-from serviceradar_security.identity.certificate import CertificateError, load_der
+from serviceradar_security.identity.certificate import (
+    MAX_CERTIFICATE_BYTES,
+    CertificateError,
+    load_der,
+)
+from serviceradar_security.identity.doubt import why_untrusted
 from serviceradar_security.identity.leaf import Purpose, check_leaf, check_purpose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from serviceradar_security.identity.bundle import TrustBundle
     from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
 __all__ = ["MAX_CHAIN_LENGTH", "MAX_PATHS", "verify_x509_svid"]
@@ -192,15 +197,14 @@ def _validate_path(
         .build_client_verifier()
     )
     try:
-        useful = _useful_intermediates(intermediates, bundle)
-        _check_paths(leaf, useful, spiffe_id)
-        path = verifier.verify(leaf, useful).chain
+        if intermediates:
+            intermediates = _useful_intermediates(intermediates, bundle)
+            _check_paths(leaf, intermediates, spiffe_id)
+        path = verifier.verify(leaf, intermediates).chain
     except VerificationError as error:
-        count = len(bundle.authorities)
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} does not lead to any of the {count} "
-            f"{'authority' if count == 1 else 'authorities'} of {bundle.trust_domain}: it was "
-            "signed by another, or an authority or intermediate is missing or no longer valid",
+            f"the certificate of {spiffe_id} is not trusted: "
+            f"{why_untrusted(leaf, intermediates, bundle, at)}",
             reason="untrusted_chain",
             spiffe_id=spiffe_id,
         ) from error

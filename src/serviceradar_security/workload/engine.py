@@ -127,7 +127,7 @@ class Engine:
     def message(self, data: bytes) -> None:
         """Take a message, or count it as refused."""
         try:
-            snapshot = self._reader.read(data)
+            snapshot = self._reader.read(data, at=self._clock().wall)
         except WorkloadApiError as error:
             text = str(error)
             self._report(lambda now: self.watch.rejected(text, now))

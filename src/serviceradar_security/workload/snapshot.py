@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from google.protobuf.message import DecodeError
 
 from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
-from serviceradar_security.errors import SecurityError, SpiffeIdError, WorkloadApiError
+from serviceradar_security.errors import (
+    PeerVerificationError,
+    SecurityError,
+    SpiffeIdError,
+    WorkloadApiError,
+)
 from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.context import X509Context
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.identity.verify import verify_x509_svid
 from serviceradar_security.workload.fields import count_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
 __all__ = ["MAX_BUNDLES", "MAX_SVIDS", "Picker", "Snapshot", "SnapshotReader"]
 
@@ -57,11 +64,17 @@ class SnapshotReader:
             pick: Chooses the default identity from the tuple of all; None takes the first.
         """
         self._pick = pick
-        self._bundles: dict[tuple[TrustDomain, bytes], TrustBundle] = {}
+        self._own: dict[bytes, TrustBundle] = {}
+        self._federated: dict[str, tuple[bytes, TrustBundle]] = {}
         self._svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
 
-    def read(self, data: bytes) -> Snapshot:
+    def read(self, data: bytes, *, at: datetime | None = None) -> Snapshot:
         """Read one ``X509SVIDResponse``.
+
+        Args:
+            data: The message.
+            at: The time at which our own chains are held against our own bundles; None leaves
+                that out.
 
         Raises:
             WorkloadApiError: The message is malformed: nothing of it is used (R-WLAPI-09, -12).
@@ -82,9 +95,8 @@ class SnapshotReader:
         svids = self._read_svids(response, bundles, seen_svids, warnings)
         self._read_federated(response, bundles, warnings)
         self._svids = seen_svids
-        self._bundles = {
-            (trust_domain, b"".join(bundle.der)): bundle for trust_domain, bundle in bundles.items()
-        }
+        if at is not None:
+            warnings.extend(_own_doubts(svids, bundles, at))
         return Snapshot(self._context(svids, bundles), tuple(warnings))
 
     def _read_svids(
@@ -96,6 +108,7 @@ class SnapshotReader:
     ) -> list[X509Svid]:
         svids: list[X509Svid] = []
         hints: set[str] = set()
+        own: dict[bytes, TrustBundle] = {}
         for number, entry in enumerate(response.svids, 1):
             if entry.hint and entry.hint in hints:  # decided before parsing (R-WLAPI-15)
                 warnings.append(f"SVID {number} repeats the hint of an earlier one: left out")
@@ -103,13 +116,16 @@ class SnapshotReader:
             hints.add(entry.hint)
             try:
                 svid = self._read_svid(entry)
-                bundle = self._bundle(svid.spiffe_id.trust_domain, entry.bundle)
+                bundle = own.get(entry.bundle) or self._own.get(entry.bundle)
+                if bundle is None or bundle.trust_domain != svid.spiffe_id.trust_domain:
+                    bundle = TrustBundle.from_der(svid.spiffe_id.trust_domain, entry.bundle)
             except Exception as error:  # parsers of foreign bytes raise anything
                 if number == 1:  # the default identity must not change silently
                     raise _malformed(f"SVID 1: {_reason(error)}") from error
                 warnings.append(f"SVID {number} is left out: {_reason(error)}")
                 continue
             seen[(entry.x509_svid, entry.x509_svid_key, entry.hint)] = svid
+            own[entry.bundle] = bundle
             svids.append(svid)
             kept = bundles.setdefault(svid.spiffe_id.trust_domain, bundle)
             if kept != bundle:  # R-WLAPI-19
@@ -117,6 +133,7 @@ class SnapshotReader:
                     f"SVID {number} brings another bundle for {bundle.trust_domain}: the first "
                     "is used",
                 )
+        self._own = own
         return svids
 
     def _read_svid(self, entry: X509SVID) -> X509Svid:
@@ -138,26 +155,30 @@ class SnapshotReader:
         bundles: dict[TrustDomain, TrustBundle],
         warnings: list[str],
     ) -> None:
-        own = frozenset(bundles)
-        seen: set[TrustDomain] = set()
+        own = {each.name for each in bundles}
+        kept, self._federated = self._federated, {}
+        seen: set[str] = set()
         for name, data in response.federated_bundles.items():
+            before = kept.get(name)
             try:
-                trust_domain = _trust_domain(name)
-                if trust_domain in own:  # R-WLAPI-18
+                trust_domain = _trust_domain(name) if before is None else before[1].trust_domain
+                if trust_domain.name in own:  # R-WLAPI-18
                     warnings.append(f"a federated bundle for our own {trust_domain} is left out")
                     continue
-                if trust_domain in seen:  # R-WLAPI-17
+                if trust_domain.name in seen:  # R-WLAPI-17
                     bundles.pop(trust_domain, None)
                     _refuse(f"there are two bundles for {trust_domain}")
-                seen.add(trust_domain)
-                bundles[trust_domain] = self._bundle(trust_domain, data)
+                seen.add(trust_domain.name)
+                if before is None or before[0] != data:
+                    # Thousands of them may come, of which few are ever asked for.
+                    before = (data, TrustBundle.deferred(trust_domain, data))
             except Exception as error:  # noqa: BLE001 - parsers of foreign bytes raise anything
                 warnings.append(
                     f"the federated bundle {name[:200]!a} is left out: {_reason(error)}",
                 )
-
-    def _bundle(self, trust_domain: TrustDomain, data: bytes) -> TrustBundle:
-        return self._bundles.get((trust_domain, data)) or TrustBundle.from_der(trust_domain, data)
+                continue
+            self._federated[name] = before
+            bundles[trust_domain] = before[1]
 
     def _context(
         self,
@@ -176,6 +197,20 @@ class SnapshotReader:
         if not any(picked is each for each in svids):
             raise WorkloadApiError("the function given as `pick` chose none of the identities")
         return X509Context(svids=svids, bundles=bundles, default=picked)
+
+
+def _own_doubts(
+    svids: list[X509Svid],
+    bundles: dict[TrustDomain, TrustBundle],
+    at: datetime,
+) -> Iterator[str]:
+    """Warn of an identity that its own bundle does not prove; peers decide (R-X509-29)."""
+    for number, svid in enumerate(svids, 1):
+        try:
+            verify_x509_svid(svid.chain_der, bundles, at=at, purpose=None)
+        except PeerVerificationError as error:
+            if error.reason not in ("expired", "not_yet_valid"):  # the watch tells of these
+                yield f"SVID {number} is not proven by the bundle that came with it: {error}"
 
 
 def _trust_domain(name: str) -> TrustDomain:

@@ -15,7 +15,9 @@ from serviceradar_security.identity.authorizer import (
     authorize_any,
     authorize_member_of,
     authorize_one_of,
+    authorize_path_prefix,
 )
+from serviceradar_security.identity.combine import any_of
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
 # Few letters, so that names meet; dots and dashes, which mean something in a pattern.
@@ -27,10 +29,17 @@ IDS = st.builds(
     DOMAINS,
     st.lists(SEGMENTS, max_size=3),
 )
-AUTHORIZERS = st.one_of(
+SIMPLE = st.one_of(
     st.lists(IDS, max_size=4).map(authorize_one_of),
     DOMAINS.map(authorize_member_of),
+    IDS.filter(lambda each: bool(each.path)).map(
+        lambda each: authorize_path_prefix(each.trust_domain, each.path)
+    ),
     st.just(authorize_any()),
+)
+AUTHORIZERS = st.one_of(
+    SIMPLE,
+    st.lists(SIMPLE, max_size=3).map(lambda parts: any_of(*parts)),
 )
 
 

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from serviceradar_security.errors import ConfigError
-from serviceradar_security.identity.authorizer import AnyId, MemberOf, OneOf
+from serviceradar_security.identity.authorizer import AnyId, MemberOf, OneOf, PathPrefix
+from serviceradar_security.identity.combine import AnyOf
 
 if TYPE_CHECKING:
     from serviceradar_security.identity.authorizer import Authorizer
@@ -43,9 +44,15 @@ def san_patterns(authorizer: Authorizer) -> tuple[str, ...]:
             return tuple(parts) or (NOBODY,)
         case MemberOf(trust_domain):
             return (f"spiffe://{re.escape(trust_domain.name)}{_PATH}",)
+        case PathPrefix(prefix):
+            return (f"{re.escape(str(prefix))}(/[A-Za-z0-9._-]+)*",)
+        case AnyOf(authorizers):
+            each = dict.fromkeys(one for every in authorizers for one in san_patterns(every))
+            return tuple(each) or (NOBODY,)
         case AnyId():
             return (f"spiffe://[a-z0-9._-]+{_PATH}",)
     raise ConfigError(
         f"the authorizer {authorizer!r} cannot be given to gRPC core, which decides before a byte "
-        "is sent: use authorize_id, authorize_one_of, authorize_member_of or authorize_any",
+        "is sent: use authorize_id, authorize_one_of, authorize_member_of, authorize_path_prefix, "
+        "authorize_any, or any_of these",
     )
