@@ -5,20 +5,20 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import grpc_calls, verification
+from benchmarks import bundles, grpc_calls, imports, verification
 
 
 def main() -> None:
     """Measure and print."""
     table = Table("what", "against", "ours µs", "theirs µs", "speed ratio")
-    for module in (verification, grpc_calls):
+    for module in (verification, bundles, imports, grpc_calls):
         for row in module.rows():
             table.add_row(
                 row.what,
                 row.against,
                 f"{row.ours * 1e6:.0f}",
                 f"{row.theirs * 1e6:.0f}",
-                f"{row.ratio:.2f}",
+                f"{row.ratio:.2f}" if row.ratio < 100 else f"{row.ratio:.0f}",
             )
     Console().print(table)
     print("A ratio above 1 means that ours is faster. Medians of alternating rounds.")

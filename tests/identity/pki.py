@@ -131,9 +131,15 @@ def patched(source: x509.Certificate, signed_by: Party, old: bytes, new: bytes) 
     if len(old) != len(new) or source.tbs_certificate_bytes.count(old) != 1:
         raise AssertionError("the patch does not fit")
     content = source.tbs_certificate_bytes.replace(old, new)
-    signature: bytes = b"\0" + signed_by.key.sign(content, ec.ECDSA(hashes.SHA256()))
-    bits = b"\x03" + _length(len(signature)) + signature
-    body = content + _ECDSA_WITH_SHA256 + bits
+    return signed(
+        content, _ECDSA_WITH_SHA256, signed_by.key.sign(content, ec.ECDSA(hashes.SHA256()))
+    )
+
+
+def signed(content: bytes, algorithm: bytes, signature: bytes) -> bytes:
+    """Put a certificate together from its signed content, the name of an algorithm and a signature."""
+    bits = b"\x03" + _length(len(signature) + 1) + b"\0" + signature
+    body = content + algorithm + bits
     return b"\x30" + _length(len(body)) + body
 
 

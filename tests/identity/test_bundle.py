@@ -1,11 +1,10 @@
-"""Trust bundles from DER and PEM, their limits, and bundles read on first use."""
+"""Trust bundles from DER and PEM, their limits."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -276,58 +275,3 @@ def test_an_empty_bundle_has_no_anchors() -> None:
     """There is no store of nothing to validate against (R-BUNDLE-02)."""
     with pytest.raises(TrustBundleError, match="no authority"):
         TrustBundle.from_der(LOCAL, b"").verification_store()
-
-
-# ---- read on first use -------------------------------------------------------------------------
-
-
-def test_a_deferred_bundle_is_the_same_value() -> None:
-    """Bytes that are kept unread make a bundle that equals one that was read, in every use."""
-    data = FIRST_DER + SECOND_DER + FIRST_DER
-    bundle = TrustBundle.deferred(LOCAL, data)
-    read = TrustBundle.from_der(LOCAL, data)
-
-    assert bundle == read
-    assert hash(bundle) == hash(read)
-    assert repr(bundle) == repr(read)
-    assert pickle.loads(pickle.dumps(bundle)) == read  # noqa: S301 - our own
-    assert bundle.authorities == (FIRST, SECOND)
-    assert bundle.der == read.der
-    assert bundle.to_pem() == read.to_pem()
-    assert bundle.authorities is bundle.authorities
-
-
-def test_an_element_that_is_no_certificate_costs_only_itself(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """In a deferred bundle it is left out on first use, said once, and trusts nobody."""
-    bundle = TrustBundle.deferred(LOCAL, b"\x30\x00" + FIRST_DER + b"\x30\x03\x02\x01\x01")
-
-    with caplog.at_level(logging.WARNING, "serviceradar_security"):
-        assert bundle.authorities == (FIRST,)
-        assert bundle.der == (FIRST_DER,)
-        assert bundle.verification_store() is not None
-
-    assert len(caplog.messages) == 2
-    assert all("example.org" in each for each in caplog.messages)
-    assert TrustBundle.deferred(LOCAL, b"\x30\x00").authorities == ()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(b"junk", id="no DER"),
-        pytest.param(FIRST_DER[:-1], id="cut off"),
-        pytest.param(FIRST_DER + b"\0", id="a byte too many"),
-        pytest.param(FIRST_PEM, id="PEM"),
-        pytest.param(
-            b"\x30\x83" + (MAX_CERTIFICATE_BYTES).to_bytes(3) + bytes(MAX_CERTIFICATE_BYTES),
-            id="too large",
-        ),
-        pytest.param(None, id="nothing"),
-    ],
-)
-def test_what_cannot_be_deferred(data: Any) -> None:
-    """What is no row of DER elements within the limits is refused at once."""
-    with pytest.raises(TrustBundleError):
-        TrustBundle.deferred(LOCAL, data)

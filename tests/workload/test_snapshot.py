@@ -243,6 +243,8 @@ def test_empty_federated_bundle() -> None:
         pytest.param("https://b.test", der(B.bundle), id="R-WLAPI-17 https"),
         pytest.param("x" * 5000, der(B.bundle), id="R-WLAPI-17 long"),
         pytest.param("b.test", b"junk", id="R-WLAPI-12 no DER"),
+        pytest.param("b.test", b"\x30\x00", id="R-WLAPI-12 no certificate"),
+        pytest.param("b.test", with_bad_version(B.bundle.der[0]), id="R-WLAPI-12 bad version"),
         pytest.param("b.test", der(B.bundle) + b"\0", id="R-WLAPI-12 surplus byte"),
         pytest.param("b.test", der(B.bundle)[:-1], id="R-WLAPI-12 cut off"),
     ],
@@ -258,28 +260,6 @@ def test_bad_federated_bundle(key: str, value: bytes) -> None:
     assert "is left out" in warning
     assert warning.isprintable()
     assert len(warning) < 700
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(b"\x30\x00", id="R-WLAPI-12 no certificate"),
-        pytest.param(with_bad_version(B.bundle.der[0]), id="R-WLAPI-12 bad version"),
-    ],
-)
-def test_a_federated_bundle_is_read_on_first_use(
-    value: bytes,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """An element that proves to be no certificate costs only itself: nobody is trusted by it."""
-    federated = {"b.test": value + der(B.bundle), "c.test": value}
-    read = SnapshotReader().read(message(GOOD, federated=federated))
-
-    assert read.warnings == ()
-    assert caplog.messages == []
-    assert read.context.bundles[TD_B].der == B.bundle.der
-    assert read.context.bundles[TD_C].authorities == ()
-    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("bad", [False, True])

@@ -134,6 +134,22 @@ def test_unchanged_bytes_give_the_same_objects() -> None:
     assert two.bundles[TD_B] is one.bundles[TD_B]
 
 
+def test_the_same_message_gives_the_same_snapshot() -> None:
+    """A message that is delivered again is not read again, unless a picker may choose anew."""
+    reader = SnapshotReader()
+    data = message(GOOD, federated={"spiffe://b.test": der(B.bundle)})
+    turns: list[int] = []
+
+    def pick(svids: Sequence[X509Svid]) -> X509Svid:
+        turns.append(1)
+        return svids[0]
+
+    assert reader.read(data) is reader.read(bytes(bytearray(data)))
+    choosing = SnapshotReader(pick=pick)
+    assert choosing.read(data).context == choosing.read(data).context
+    assert len(turns) == 2
+
+
 def test_cache_checks_again_what_is_not_in_its_key() -> None:
     """Known bytes under another ID, another hint or another domain are not waved through."""
     reader = SnapshotReader()
@@ -154,7 +170,8 @@ def test_cache_holds_what_is_in_use_only() -> None:
         reader.read(message(entry(A.issue(ID), A.bundle), federated=federated))
     assert len(reader._svids) == 1
     assert len(reader._own) == 1
-    assert len(reader._federated) == 1
+    assert len(reader._bundles) == 2
+    assert len(reader._bundles._read) == 1
 
 
 # ---- properties ----------------------------------------------------------------------------------

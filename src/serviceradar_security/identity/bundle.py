@@ -5,7 +5,6 @@ Standard: SPIFFE Trust Domain and Bundle section 4, X509-SVID section 6.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -39,8 +38,6 @@ __all__ = [
     "read_bundle_map",
 ]
 
-_LOG: Final = logging.getLogger("serviceradar_security.identity")
-
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
 MAX_AUTHORITIES: Final = 20_000
 _DEFAULT_REFRESH: Final = 300.0  # seconds, Trust Domain and Bundle section 6.1
@@ -53,13 +50,12 @@ _set = object.__setattr__
 class TrustBundle:
     """The X.509 authorities of one trust domain.
 
-    Build one with `from_der`, `from_pem`, `from_jwks` or `deferred`. Equality and hash come from
-    the trust domain and the certificates' bytes. An empty bundle is valid and trusts nobody
-    (R-BUNDLE-02).
+    Build one with `from_der`, `from_pem` or `from_jwks`. Equality and hash come from the trust
+    domain and the certificates' bytes. An empty bundle is valid and trusts nobody (R-BUNDLE-02).
     """
 
     __slots__ = ("_authorities", "_der", "_refresh_hint", "_sequence", "_store", "_trust_domain")
-    _authorities: tuple[x509.Certificate, ...] | None
+    _authorities: tuple[x509.Certificate, ...]
     _der: tuple[bytes, ...]
     _refresh_hint: int | None
     _sequence: int | None
@@ -68,7 +64,7 @@ class TrustBundle:
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Self:
         """Refuse: a bundle is read from bytes."""
-        raise TypeError("a TrustBundle is made by from_der, from_pem, from_jwks or deferred")
+        raise TypeError("a TrustBundle is made by from_der, from_pem or from_jwks")
 
     @classmethod
     def from_der(cls, trust_domain: TrustDomain, der: bytes) -> TrustBundle:
@@ -81,25 +77,22 @@ class TrustBundle:
         Raises:
             TrustBundleError: The bytes are anything but certificates (R-BUNDLE-15).
         """
-        parts = _split(trust_domain, der)
+        _check_arguments(trust_domain, der)
         try:
-            return _bundle(trust_domain, [load_der(part) for part in parts])
+            parts = split_sequences(der, limit=MAX_AUTHORITIES)
+        except DerError as error:
+            raise TrustBundleError(
+                f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
+            ) from error
+        _check_elements(trust_domain, parts)
+        try:
+            # A certificate is kept with its bytes; duplicates count once (R-BUNDLE-08).
+            by_der = {part: load_der(part) for part in parts}
         except CertificateError as error:
             raise TrustBundleError(
                 f"the bundle of {trust_domain} has an element that is not a certificate",
             ) from error
-
-    @classmethod
-    def deferred(cls, trust_domain: TrustDomain, der: bytes) -> TrustBundle:
-        """Keep concatenated DER certificates as they are, and read them on first use.
-
-        For messages with thousands of bundles, of which few are ever asked for. An element that
-        turns out to be no certificate is then left out with a warning: nobody is trusted by it.
-
-        Raises:
-            TrustBundleError: The bytes are no row of DER elements, or pass a limit.
-        """
-        return _made(trust_domain, _split(trust_domain, der), None)
+        return _made(trust_domain, tuple(by_der), tuple(by_der.values()))
 
     @classmethod
     def from_pem(cls, trust_domain: TrustDomain, pem: bytes | str) -> TrustBundle:
@@ -154,17 +147,12 @@ class TrustBundle:
     @property
     def authorities(self) -> tuple[x509.Certificate, ...]:
         """The authorities, each once, in the order given (R-BUNDLE-08)."""
-        read = self._authorities
-        if read is None:
-            # Read once and kept: two threads at the same time read the same.
-            read = tuple(_readable(self._trust_domain, self._der))
-            _set(self, "_authorities", read)
-        return read
+        return self._authorities
 
     @property
     def der(self) -> tuple[bytes, ...]:
         """The authorities as DER."""
-        return tuple(each.public_bytes(Encoding.DER) for each in self.authorities)
+        return self._der
 
     @property
     def sequence(self) -> int | None:
@@ -200,7 +188,7 @@ class TrustBundle:
 
     def to_pem(self) -> bytes:
         """Write the authorities as PEM."""
-        return b"".join(each.public_bytes(Encoding.PEM) for each in self.authorities)
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self._authorities)
 
     def verification_store(self) -> Store:
         """Give the trust anchors to the path validator; every authority is one (R-X509-19).
@@ -210,10 +198,10 @@ class TrustBundle:
         """
         store = self._store
         if store is None:
-            if not self.authorities:
+            if not self._authorities:
                 raise TrustBundleError(f"the bundle of {self._trust_domain} has no authority")
             # Made once and shared: the store is immutable, and two threads make equal ones.
-            store = Store(list(self.authorities))
+            store = Store(list(self._authorities))
             _set(self, "_store", store)
         return store
 
@@ -302,7 +290,7 @@ def _bundle(
 def _made(
     trust_domain: TrustDomain,
     der: tuple[bytes, ...],
-    authorities: tuple[x509.Certificate, ...] | None,
+    authorities: tuple[x509.Certificate, ...],
     sequence: int | None = None,
     refresh_hint: int | None = None,
 ) -> TrustBundle:
@@ -322,35 +310,8 @@ def _unpickled(
     sequence: int | None,
     refresh_hint: int | None,
 ) -> TrustBundle:
-    parts = _split(trust_domain, b"".join(der))
-    return _made(trust_domain, parts, None, sequence, refresh_hint)
-
-
-def _split(trust_domain: TrustDomain, der: bytes) -> tuple[bytes, ...]:
-    """Take a row of DER elements apart; duplicates count once (R-BUNDLE-08)."""
-    _check_arguments(trust_domain, der)
-    try:
-        parts = split_sequences(der, limit=MAX_AUTHORITIES)
-    except DerError as error:
-        raise TrustBundleError(
-            f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
-        ) from error
-    if len(parts) > 1:
-        parts = tuple(dict.fromkeys(parts))
-    _check_elements(trust_domain, parts)
-    return parts
-
-
-def _readable(trust_domain: TrustDomain, parts: tuple[bytes, ...]) -> Iterable[x509.Certificate]:
-    for part in parts:
-        try:
-            yield load_der(part)
-        except CertificateError:
-            _LOG.warning(
-                "an element of the bundle of %s is left out: it is not a certificate, so nobody "
-                "is trusted by it",
-                trust_domain,
-            )
+    read = TrustBundle.from_der(trust_domain, b"".join(der))
+    return _made(trust_domain, read.der, read.authorities, sequence, refresh_hint)
 
 
 def _check_arguments(trust_domain: object, data: object) -> None:

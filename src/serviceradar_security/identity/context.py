@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, final, runtime_checkable
 
 from serviceradar_security.errors import X509SvidError
 from serviceradar_security.identity.bundle import TrustBundle
+from serviceradar_security.identity.bundle_set import BundleSet
 from serviceradar_security.identity.svid import X509Svid
 
 if TYPE_CHECKING:
@@ -45,21 +46,12 @@ class X509Context:
             X509SvidError: `default` is not one of `svids`, or an element is of another type.
         """
         held = tuple(svids)
-        filed = dict(bundles)
         if not all(isinstance(each, X509Svid) for each in held):
             raise X509SvidError("an X509Context holds X509Svid objects only")
-        for trust_domain, bundle in filed.items():
-            if not isinstance(bundle, TrustBundle) or (
-                bundle.trust_domain is not trust_domain and bundle.trust_domain != trust_domain
-            ):
-                raise X509SvidError(
-                    f"an X509Context files each TrustBundle under its own trust domain, "
-                    f"not under {trust_domain}",
-                )
         if default is not None and not any(each is default for each in held):
             raise X509SvidError("the default identity is not one of the snapshot's SVIDs")
         object.__setattr__(self, "_svids", held)
-        object.__setattr__(self, "_bundles", MappingProxyType(filed))
+        object.__setattr__(self, "_bundles", _filed(bundles))
         object.__setattr__(self, "_default", default or (held[0] if held else None))
 
     @property
@@ -104,9 +96,12 @@ class X509Context:
         )
 
     def __hash__(self) -> int:
-        return hash((self._svids, self._default, frozenset(self._bundles.values())))
+        # Not of the bundles, which would all have to be read for it.
+        return hash((self._svids, self._default))
 
     def __repr__(self) -> str:
+        if isinstance(self._bundles, BundleSet):
+            return f"X509Context({list(self._svids)!r}, {self._bundles!r})"
         domains = ", ".join(sorted(each.name for each in self._bundles))
         return f"X509Context({list(self._svids)!r}, bundles of [{domains}])"
 
@@ -120,7 +115,8 @@ class X509Context:
         """Pickle all of it, with the keys of its SVIDs."""
         # A default that is given twice among the SVIDs is equal wherever it stands.
         position = None if self._default is None else self._svids.index(self._default)
-        return (_unpickled, (self._svids, tuple(self._bundles.values()), position))
+        bundles = self._bundles if isinstance(self._bundles, BundleSet) else dict(self._bundles)
+        return (_unpickled, (self._svids, bundles, position))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an X509Context does not change: {name!r} cannot be set")
@@ -129,16 +125,27 @@ class X509Context:
         raise AttributeError(f"an X509Context does not change: {name!r} cannot be deleted")
 
 
+def _filed(bundles: Mapping[TrustDomain, TrustBundle]) -> Mapping[TrustDomain, TrustBundle]:
+    """Check that each bundle stands under its own trust domain (R-BUNDLE-13)."""
+    if isinstance(bundles, BundleSet):  # it files them itself, when they are asked for
+        return bundles
+    filed = dict(bundles)
+    for trust_domain, bundle in filed.items():
+        if not isinstance(bundle, TrustBundle) or bundle.trust_domain != trust_domain:
+            raise X509SvidError(
+                f"an X509Context files each TrustBundle under its own trust domain, "
+                f"not under {trust_domain}",
+            )
+    return MappingProxyType(filed)
+
+
 def _unpickled(
     svids: tuple[X509Svid, ...],
-    bundles: tuple[TrustBundle, ...],
+    bundles: Mapping[TrustDomain, TrustBundle],
     position: int | None,
 ) -> X509Context:
-    return X509Context(
-        svids=svids,
-        bundles={each.trust_domain: each for each in bundles},
-        default=None if position is None else svids[position],
-    )
+    default = None if position is None else svids[position]
+    return X509Context(svids=svids, bundles=bundles, default=default)
 
 
 @runtime_checkable

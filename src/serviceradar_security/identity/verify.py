@@ -8,6 +8,7 @@ closed here.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -135,9 +136,9 @@ def _find_bundle(
 ) -> TrustBundle:
     bundle = bundles.get(spiffe_id.trust_domain)
     if bundle is None:
-        known = sorted(each.name for each in bundles)
-        names = ", ".join(known[:_SHOWN_DOMAINS]) or "none"
-        more = f" and {len(known) - _SHOWN_DOMAINS} more" if len(known) > _SHOWN_DOMAINS else ""
+        known = [each.name for each in islice(bundles, _SHOWN_DOMAINS)]
+        names = ", ".join(sorted(known)) or "none"
+        more = f" and {len(bundles) - len(known)} more" if len(bundles) > len(known) else ""
         raise PeerVerificationError(
             f"{spiffe_id} is of a trust domain without a bundle here (known: {names}{more}): "
             "federate with it, or do not expect its peers",

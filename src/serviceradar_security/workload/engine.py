@@ -132,15 +132,17 @@ class Engine:
             text = str(error)
             self._report(lambda now: self.watch.rejected(text, now))
             return
-        if snapshot.warnings != self._warnings:  # once, not with each message
-            self._warnings = snapshot.warnings
-            for warning in snapshot.warnings[:_MAX_WARNINGS]:
-                _LOG.warning("the Workload API's message: %s", warning)
-            if len(snapshot.warnings) > _MAX_WARNINGS:
-                _LOG.warning("the Workload API's message: %d such in all", len(snapshot.warnings))
         if self._report(lambda now: self.watch.delivered(snapshot.context, now)):
             for publish in tuple(self.publish):
                 publish(snapshot.context)
+        # After publishing: users need not wait for bundles that they never ask for.
+        warnings = snapshot.warnings
+        if warnings != self._warnings:  # once, not with each message
+            self._warnings = warnings
+            for warning in warnings[:_MAX_WARNINGS]:
+                _LOG.warning("the Workload API's message: %s", warning)
+            if len(warnings) > _MAX_WARNINGS:
+                _LOG.warning("the Workload API's message: %d such in all", len(warnings))
 
     def failed(self, failure: Failure) -> None:
         """Take the end of the stream, or of the attempt to open one."""

@@ -15,10 +15,10 @@ from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
 from serviceradar_security.errors import (
     PeerVerificationError,
     SecurityError,
-    SpiffeIdError,
     WorkloadApiError,
 )
 from serviceradar_security.identity.bundle import TrustBundle
+from serviceradar_security.identity.bundle_set import BundleSet
 from serviceradar_security.identity.context import X509Context
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
@@ -47,11 +47,16 @@ class Snapshot:
 
     Attributes:
         context: The material.
-        warnings: What was left out of it, and why.
     """
 
     context: X509Context
-    warnings: tuple[str, ...]
+    _warnings: tuple[str, ...]
+    _bundles: BundleSet
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out, and why; for this every bundle is read."""
+        return (*self._warnings, *self._bundles.problems)
 
 
 class SnapshotReader:
@@ -65,7 +70,8 @@ class SnapshotReader:
         """
         self._pick = pick
         self._own: dict[bytes, TrustBundle] = {}
-        self._federated: dict[str, tuple[bytes, TrustBundle]] = {}
+        self._bundles = BundleSet({}, {})
+        self._last: tuple[bytes, Snapshot] | None = None
         self._svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
 
     def read(self, data: bytes, *, at: datetime | None = None) -> Snapshot:
@@ -79,6 +85,8 @@ class SnapshotReader:
         Raises:
             WorkloadApiError: The message is malformed: nothing of it is used (R-WLAPI-09, -12).
         """
+        if self._last is not None and self._last[0] == data:
+            return self._last[1]
         if count_fields(data, limit=MAX_FIELDS) > MAX_FIELDS:  # before objects are made of them
             _refuse(f"it has more than {MAX_FIELDS} members")
         try:
@@ -90,14 +98,19 @@ class SnapshotReader:
         if len(response.svids) > MAX_SVIDS or len(response.federated_bundles) > MAX_BUNDLES:
             _refuse(f"it has more than {MAX_SVIDS} SVIDs or {MAX_BUNDLES} bundles")
         warnings: list[str] = []
-        bundles: dict[TrustDomain, TrustBundle] = {}
+        own: dict[TrustDomain, TrustBundle] = {}
         seen_svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
-        svids = self._read_svids(response, bundles, seen_svids, warnings)
-        self._read_federated(response, bundles, warnings)
-        self._svids = seen_svids
+        svids = self._read_svids(response, own, seen_svids, warnings)
+        bundles = BundleSet(own, response.federated_bundles, before=self._bundles)
+        if self._bundles == bundles:
+            bundles = self._bundles
+        self._svids, self._bundles = seen_svids, bundles
         if at is not None:
             warnings.extend(_own_doubts(svids, bundles, at))
-        return Snapshot(self._context(svids, bundles), tuple(warnings))
+        snapshot = Snapshot(self._context(svids, bundles), tuple(warnings), bundles)
+        # A function of the user's may choose anew.
+        self._last = (data, snapshot) if self._pick is None else None
+        return snapshot
 
     def _read_svids(
         self,
@@ -149,41 +162,10 @@ class SnapshotReader:
             )
         return svid
 
-    def _read_federated(
-        self,
-        response: X509SVIDResponse,
-        bundles: dict[TrustDomain, TrustBundle],
-        warnings: list[str],
-    ) -> None:
-        own = {each.name for each in bundles}
-        kept, self._federated = self._federated, {}
-        seen: set[str] = set()
-        for name, data in response.federated_bundles.items():
-            before = kept.get(name)
-            try:
-                trust_domain = _trust_domain(name) if before is None else before[1].trust_domain
-                if trust_domain.name in own:  # R-WLAPI-18
-                    warnings.append(f"a federated bundle for our own {trust_domain} is left out")
-                    continue
-                if trust_domain.name in seen:  # R-WLAPI-17
-                    bundles.pop(trust_domain, None)
-                    _refuse(f"there are two bundles for {trust_domain}")
-                seen.add(trust_domain.name)
-                if before is None or before[0] != data:
-                    # Thousands of them may come, of which few are ever asked for.
-                    before = (data, TrustBundle.deferred(trust_domain, data))
-            except Exception as error:  # noqa: BLE001 - parsers of foreign bytes raise anything
-                warnings.append(
-                    f"the federated bundle {name[:200]!a} is left out: {_reason(error)}",
-                )
-                continue
-            self._federated[name] = before
-            bundles[trust_domain] = before[1]
-
     def _context(
         self,
         svids: list[X509Svid],
-        bundles: dict[TrustDomain, TrustBundle],
+        bundles: BundleSet,
     ) -> X509Context:
         if self._pick is None:
             return X509Context(svids=svids, bundles=bundles)
@@ -201,7 +183,7 @@ class SnapshotReader:
 
 def _own_doubts(
     svids: list[X509Svid],
-    bundles: dict[TrustDomain, TrustBundle],
+    bundles: BundleSet,
     at: datetime,
 ) -> Iterator[str]:
     """Warn of an identity that its own bundle does not prove; peers decide (R-X509-29)."""
@@ -211,16 +193,6 @@ def _own_doubts(
         except PeerVerificationError as error:
             if error.reason not in ("expired", "not_yet_valid"):  # the watch tells of these
                 yield f"SVID {number} is not proven by the bundle that came with it: {error}"
-
-
-def _trust_domain(name: str) -> TrustDomain:
-    """Read the key of a federated bundle: a trust domain's ID or its bare name (R-WLAPI-17)."""
-    if not name.startswith("spiffe://"):
-        return TrustDomain.parse(name)
-    spiffe_id = SpiffeId.parse(name)
-    if spiffe_id.path:
-        raise SpiffeIdError(f"{spiffe_id} names a workload where a trust domain belongs")
-    return spiffe_id.trust_domain
 
 
 def _reason(error: Exception) -> str:

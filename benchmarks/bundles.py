@@ -1,0 +1,67 @@
+"""Messages with many federated bundles, against a bare reader of the same bytes.
+
+The bare reader parses the message with protobuf and each bundle with cryptography, and checks
+nothing. Ours has an SVID that it knows already, so that the rows are about bundles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from benchmarks.interleave import Row, compare
+from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
+from serviceradar_security.testing import FakeAuthority
+from serviceradar_security.workload.snapshot import SnapshotReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COUNTS = (1, 100, 10_000)
+
+
+def rows() -> Iterator[Row]:
+    """Measure."""
+    authority = FakeAuthority("example.org")
+    svid = authority.issue("spiffe://example.org/core")
+    own = X509SVID(
+        spiffe_id=str(svid.spiffe_id),
+        x509_svid=b"".join(svid.chain_der),
+        x509_svid_key=svid.private_key.private_bytes(
+            Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+        ),
+        bundle=b"".join(authority.bundle.der),
+    )
+    # Two messages that have no bundle in common, read in turn, so that each is news.
+    roots = [FakeAuthority("partner.example").bundle.der[0] for _ in range(2)]
+    for count in COUNTS:
+        messages = [_message(own, root, count) for root in roots]
+        reader, same = SnapshotReader(), SnapshotReader()
+        turn = 0
+
+        def news(reader: SnapshotReader = reader, messages: list[bytes] = messages) -> None:
+            nonlocal turn
+            turn += 1
+            reader.read(messages[turn % 2])
+
+        def nothing_new(reader: SnapshotReader = same, messages: list[bytes] = messages) -> None:
+            reader.read(messages[0])
+
+        def bare(messages: list[bytes] = messages) -> None:
+            response = X509SVIDResponse.FromString(messages[0])
+            x509.load_der_x509_certificate(response.svids[0].x509_svid)
+            for data in response.federated_bundles.values():
+                x509.load_der_x509_certificate(data)
+
+        number = max(2, 20_000 // count)
+        what = f"{count} federated {'bundle' if count == 1 else 'bundles'}"
+        baseline = "protobuf and cryptography"
+        yield compare(f"{what}, new", news, baseline, bare, number=number)
+        yield compare(f"{what}, unchanged", nothing_new, baseline, bare, number=number)
+
+
+def _message(own: X509SVID, root: bytes, count: int) -> bytes:
+    federated = {f"spiffe://partner{number}.example": root for number in range(count)}
+    return X509SVIDResponse(svids=[own], federated_bundles=federated).SerializeToString()

@@ -1,0 +1,178 @@
+"""Bundles of many trust domains, kept as the bytes that were delivered and read when asked for.
+
+The Workload API sends every federated bundle with every message, ten thousand of them where there
+are so many, and a process asks for a handful. Splitting, naming and reading wait until then. An
+entry that cannot be used costs only itself: its trust domain has no bundle here, so that nobody
+of it is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NoReturn, final
+
+from serviceradar_security.errors import SecurityError, SpiffeIdError
+from serviceradar_security.identity.bundle import TrustBundle
+from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BundleSet"]
+
+_SCHEME: Final = "spiffe://"
+_SHOWN: Final = 5
+_SHOWN_NAME: Final = 200
+
+
+@final
+class BundleSet(Mapping[TrustDomain, TrustBundle]):
+    """Map trust domains to bundles: our own, which were read, and federated ones, as delivered.
+
+    Our own bundle wins over a federated one for the same trust domain (R-WLAPI-18). A trust domain
+    that is delivered twice, by its ID and by its name, has no bundle (R-WLAPI-17).
+    """
+
+    __slots__ = ("_delivered", "_names", "_own", "_problems", "_read")
+    _delivered: Mapping[str, bytes]
+    _names: tuple[TrustDomain, ...] | None
+    _own: Mapping[TrustDomain, TrustBundle]
+    _problems: tuple[str, ...]
+    _read: dict[str, TrustBundle | None]
+
+    def __init__(
+        self,
+        own: Mapping[TrustDomain, TrustBundle],
+        delivered: Mapping[str, bytes],
+        *,
+        before: BundleSet | None = None,
+    ) -> None:
+        """Keep what was delivered.
+
+        Args:
+            own: Bundles that were read, each filed under its own trust domain.
+            delivered: Concatenated DER by the ID or the name of the trust domain, as in
+                ``federated_bundles`` (Workload API section 5.1).
+            before: The set that this one follows; what it read of the same bytes is used again.
+        """
+        put = object.__setattr__
+        put(self, "_own", dict(own))
+        put(self, "_delivered", dict(delivered))
+        put(self, "_names", None)
+        put(self, "_problems", ())
+        put(self, "_read", {} if before is None else before.still_good(self._delivered))
+
+    def __getitem__(self, trust_domain: TrustDomain, /) -> TrustBundle:
+        own = self._own.get(trust_domain)
+        if own is not None:
+            return own
+        if not isinstance(trust_domain, TrustDomain):
+            raise KeyError(trust_domain)
+        name = trust_domain.name
+        if name not in self._read:
+            # Two threads at the same time read the same.
+            self._read[name] = self._look_up(trust_domain)
+        bundle = self._read[name]
+        if bundle is None:
+            raise KeyError(trust_domain)
+        return bundle
+
+    def __iter__(self) -> Iterator[TrustDomain]:
+        return iter(self._examined())
+
+    def __len__(self) -> int:
+        return len(self._examined())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What of the delivered cannot be used and why, each in a sentence; reads everything."""
+        self._examined()
+        return self._problems
+
+    def _look_up(self, trust_domain: TrustDomain) -> TrustBundle | None:
+        try:
+            return self._load(trust_domain)
+        except SecurityError:  # said by `problems`
+            return None
+
+    def _load(self, trust_domain: TrustDomain) -> TrustBundle | None:
+        by_name = self._delivered.get(trust_domain.name)
+        by_id = self._delivered.get(f"{_SCHEME}{trust_domain.name}")
+        if by_name is not None and by_id is not None:
+            raise SpiffeIdError(f"there are two bundles for {trust_domain}")  # R-WLAPI-17
+        data = by_id if by_name is None else by_name
+        return None if data is None else TrustBundle.from_der(trust_domain, data)
+
+    def _examined(self) -> tuple[TrustDomain, ...]:
+        names = self._names
+        if names is None:
+            good = dict.fromkeys(self._own)
+            problems = []
+            for name in self._delivered:
+                try:
+                    trust_domain = _trust_domain(name)
+                    if trust_domain in self._own:  # R-WLAPI-18
+                        problems.append(
+                            f"a federated bundle for our own {trust_domain} is left out"
+                        )
+                        continue
+                    if self._read.get(trust_domain.name) is None:
+                        self._read[trust_domain.name] = self._load(trust_domain)
+                    good[trust_domain] = None
+                except SecurityError as error:
+                    problems.append(
+                        f"the federated bundle {name[:_SHOWN_NAME]!a} is left out: {error}"
+                    )
+            names = tuple(good)
+            object.__setattr__(self, "_problems", tuple(problems))
+            object.__setattr__(self, "_names", names)
+        return names
+
+    def still_good(self, delivered: Mapping[str, bytes]) -> dict[str, TrustBundle | None]:
+        """Give what was read here of bytes that are delivered again, by the domain's name."""
+        same: dict[str, TrustBundle | None] = {}
+        for name, bundle in tuple(self._read.items()):
+            by_id = f"{_SCHEME}{name}"
+            if bundle is not None and all(
+                self._delivered.get(each) == delivered.get(each) for each in (name, by_id)
+            ):
+                same[name] = bundle
+        return same
+
+    def __eq__(self, other: object) -> bool:
+        """Compare two sets by what was delivered, unread, and others by their bundles."""
+        if isinstance(other, BundleSet):
+            return self._delivered == other._delivered and self._own == other._own
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._examined()))
+
+    def __repr__(self) -> str:
+        own = ", ".join(sorted(each.name for each in self._own)[:_SHOWN])
+        return f"BundleSet([{own}], {len(self._delivered)} delivered)"
+
+    def __copy__(self) -> BundleSet:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> BundleSet:
+        return self
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (BundleSet, (self._own, self._delivered))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a BundleSet does not change: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a BundleSet does not change: {name!r} cannot be deleted")
+
+
+def _trust_domain(name: str) -> TrustDomain:
+    """Read the key of a federated bundle: a trust domain's ID or its bare name (R-WLAPI-17)."""
+    if not name.startswith(_SCHEME):
+        return TrustDomain.parse(name)
+    spiffe_id = SpiffeId.parse(name)
+    if spiffe_id.path:
+        raise SpiffeIdError(f"{spiffe_id} names a workload where a trust domain belongs")
+    return spiffe_id.trust_domain
