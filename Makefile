@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 CHECK_VENV ?= .venv-check
 OLDEST_VENV ?= .venv-oldest
+FUZZ_VENV ?= .venv-fuzz
+SECONDS ?= 60
+TARGETS ?=
 WORKERS ?= auto
 PROTOS := src/serviceradar_security/_proto/workload.proto \
           src/serviceradar_security/_proto/control_plane.proto \
@@ -14,7 +17,7 @@ PROTOS := src/serviceradar_security/_proto/workload.proto \
 UV_COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
               --no-annotate --no-header --no-emit-index-url --upgrade
 
-.PHONY: help demo demo-spire test test-oldest check bench proto lock clean parts FORCE
+.PHONY: help demo demo-spire test test-oldest check bench fuzz proto lock clean parts FORCE
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +48,9 @@ check: $(CHECK_VENV)/.ready ## lint, types, layers, generated files
 bench: $(VENV)/.ready ## ratios against named baselines, measured side by side
 	@$(VENV)/bin/python -m benchmarks
 
+fuzz: $(FUZZ_VENV)/.ready ## fuzz what reads foreign bytes: SECONDS=60 for each, TARGETS= for all
+	@$(FUZZ_VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
 proto: $(CHECK_VENV)/.ready ## write the message classes from the .proto files
 	$(CHECK_VENV)/bin/python tools/gen_proto.py $(PROTOS)
 
@@ -52,9 +58,10 @@ lock: $(VENV)/.ready ## pin the newest dependencies, by hash
 	$(UV_COMPILE) pyproject.toml --all-extras --group run -o requirements/run.txt
 	$(UV_COMPILE) pyproject.toml --all-extras --group check -o requirements/check.txt
 	$(UV_COMPILE) pyproject.toml --all-extras --group run --resolution lowest-direct -o requirements/oldest.txt
+	$(UV_COMPILE) pyproject.toml --all-extras --group fuzz -o requirements/fuzz.txt
 
 clean: ## remove what was made in this folder; built SPIRE programs stay in the user's cache
-	rm -rf $(VENV) $(CHECK_VENV) $(OLDEST_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(CHECK_VENV) $(OLDEST_VENV) $(FUZZ_VENV) .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	       .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -67,6 +74,11 @@ $(VENV)/.ready: FORCE
 
 $(OLDEST_VENV)/.ready: FORCE
 	@tools/setup.sh "$(PYTHON)" "$(OLDEST_VENV)" requirements/oldest.txt
+
+# atheris is not published for every Python: said before anything is installed.
+$(FUZZ_VENV)/.ready: FORCE
+	@! command -v "$(PYTHON)" >/dev/null || "$(PYTHON)" tests/fuzz/interpreter.py
+	@tools/setup.sh "$(PYTHON)" "$(FUZZ_VENV)" requirements/fuzz.txt
 
 $(CHECK_VENV)/.ready: FORCE
 	@tools/setup.sh "$(PYTHON)" "$(CHECK_VENV)" requirements/check.txt

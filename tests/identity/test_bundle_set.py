@@ -182,4 +182,7 @@ def test_a_snapshot_keeps_the_set_as_it_is() -> None:
     assert "BundleSet" in repr(context)
     assert found._names is None
     assert found._read == {}
+    for number in range(100):
+        assert TrustDomain.parse(f"stranger{number}.example") not in found
+    assert found._read == {}
     assert hash(context) == hash(X509Context(svids=[], bundles=dict(found)))

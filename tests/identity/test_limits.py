@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from serviceradar_security.errors import PeerVerificationError, X509SvidError
 from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
+from serviceradar_security.identity.spiffe_id import MAX_SPIFFE_ID_BYTES
 from serviceradar_security.identity.svid import X509Svid
 from serviceradar_security.identity.verify import (
     MAX_CHAIN_LENGTH,
@@ -19,6 +23,7 @@ from serviceradar_security.testing import FakeAuthority
 from tests.identity.chains import (
     DIRECT,
     LEAF,
+    MIDDLE,
     MIDDLE_CERTIFICATE,
     ROOT,
     ROOT_CERTIFICATE,
@@ -28,13 +33,16 @@ from tests.identity.chains import (
     refusal,
     verdict,
 )
+from tests.identity.mutations import uri_name
 from tests.identity.pki import (
     LOCAL,
+    SIGNER,
     WORKLOAD,
     Party,
     bundle,
     certificate,
     der,
+    raw_extension,
     signer,
 )
 
@@ -53,14 +61,77 @@ def test_the_length_of_the_chain() -> None:
     assert refusal([b"garbage"] * 1_000_000).reason == "limit"
 
 
-def test_the_size_of_a_certificate() -> None:
-    """A certificate of more than 64 KiB is not parsed, wherever it stands (R-X509-25)."""
-    big = b"\x30" * (MAX_CERTIFICATE_BYTES + 1)
+def descent(count: int) -> list[x509.Certificate]:
+    """Make a chain of so many certificates, none of which can be left out."""
+    parties = [ROOT, *(Party(f"step {number}") for number in range(count - 1))]
+    signers = [signer(below, above) for above, below in pairwise(parties)]
+    return [certificate(LEAF, parties[-1]), *reversed(signers)]
 
-    assert refusal([big]).reason == "limit"
-    assert refusal([DIRECT, big]).reason == "limit"
-    uri = "spiffe://example.org/" + "a" * 60_000
-    assert refusal([certificate(LEAF, ROOT, uris=[uri])]).reason == "limit"
+
+@pytest.mark.parametrize("with_root", [True, False], ids=["root sent", "root not sent"])
+@pytest.mark.parametrize("count", [1, 2, 14, 15, 16, 17, 18, 40])
+def test_a_path_as_long_as_the_chain(count: int, with_root: bool) -> None:
+    """A path of sixteen presented certificates is found, backwards too; a longer one is no use (R-X509-25)."""
+    first, *rest = [*descent(count), *([ROOT_CERTIFICATE] if with_root else [])]
+
+    for chain in ([first, *rest], [first, *reversed(rest)]):
+        if len(chain) <= MAX_CHAIN_LENGTH:
+            assert verdict(chain) == WORKLOAD
+        else:
+            assert refusal(chain).reason == "limit"
+
+
+def padded(size: int, subject: Party, **changes: Any) -> x509.Certificate:
+    """Make a certificate of exactly so many bytes."""
+    room = size - 1000
+    for _ in range(20):
+        filler = (raw_extension("1.2.3.4", bytes(room)), False)
+        made = certificate(subject, ROOT, extensions=[filler], **changes)
+        missing = size - len(der(made)[0])
+        if not missing:
+            return made
+        room += missing if abs(missing) > 8 else 0  # a signature's size varies a little
+    raise AssertionError("no certificate of this size")
+
+
+@pytest.mark.parametrize("size", [MAX_CERTIFICATE_BYTES, MAX_CERTIFICATE_BYTES + 1])
+def test_the_size_of_a_certificate(size: int) -> None:
+    """A certificate of 64 KiB is read, one of a byte more is not, wherever it stands (R-X509-25)."""
+    chains = [
+        [padded(size, LEAF)],
+        [THROUGH, padded(size, MIDDLE, uris=(), usage=SIGNER, ca=True)],
+        [DIRECT, padded(size, STRANGER)],
+    ]
+
+    for chain in chains:
+        if size > MAX_CERTIFICATE_BYTES:
+            assert refusal(chain).reason == "limit"
+        else:
+            assert verdict(chain) == WORKLOAD
+    assert refusal([b"\x30" * (MAX_CERTIFICATE_BYTES + 1)]).reason == "limit"
+
+
+@pytest.mark.parametrize("size", [2048, 2049, 60_000, 65_000, 1_000_000])
+def test_the_size_of_a_uri_name(size: int) -> None:
+    """A URI of more than 2048 bytes is not parsed, and of that size it is an ID (R-X509-25, R-ID-10)."""
+    uri = "spiffe://example.org/".ljust(size, "a")
+    leaf = certificate(LEAF, ROOT, uris=[uri])
+
+    if size > MAX_SPIFFE_ID_BYTES:
+        assert refusal([leaf]).reason == "limit"
+    else:
+        assert str(verdict([leaf])) == uri
+
+
+def test_thousands_of_names_and_extensions() -> None:
+    """A certificate full of other names or extensions is read once, and is one of few bytes (R-X509-25)."""
+    names = uri_name(*(x509.DNSName(f"host{number}") for number in range(3000)))
+    extensions = [(raw_extension(f"1.2.3.{number}", b"\5\0"), False) for number in range(3000)]
+    uris = [f"spiffe://example.org/{number}" for number in range(1500)]
+
+    assert verdict([certificate(LEAF, ROOT, uris=(), extensions=[(names, False)])]) == WORKLOAD
+    assert verdict([certificate(LEAF, ROOT, extensions=extensions)]) == WORKLOAD
+    assert refusal([certificate(LEAF, ROOT, uris=uris)]).reason == "several_uri_sans"
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -122,6 +193,18 @@ def test_a_mesh_of_cross_signed_intermediates() -> None:
     ]
 
     assert verdict(chain) == WORKLOAD
+
+
+@pytest.mark.parametrize("place", [0, 50, 100])
+def test_a_hundred_look_alike_authorities(place: int) -> None:
+    """Among a hundred authorities of one name the right one is found wherever it stands (R-X509-20)."""
+    crowd = [signer(Party("root", key), Party("root", key)) for key in _keys(100)]
+    crowd.insert(place, ROOT_CERTIFICATE)
+    bundles = {LOCAL: bundle(*crowd)}
+
+    assert verdict([DIRECT], bundles) == WORKLOAD
+    assert verdict([THROUGH, MIDDLE_CERTIFICATE], bundles) == WORKLOAD
+    assert refusal([certificate(LEAF, Party("root"))], bundles).reason == "untrusted_chain"
 
 
 def test_a_thousand_look_alike_authorities() -> None:
@@ -223,7 +306,7 @@ def test_an_rsa_key_of_monstrous_primes_is_refused_by_its_size() -> None:
 def test_an_rsa_key_whose_private_numbers_are_anothers_does_not_fit() -> None:
     """The public numbers alone prove nothing: the key must sign for the leaf (R-X509-28)."""
     ours, other = (rsa.generate_private_key(65537, 2048) for _ in range(2))
-    chain = FakeAuthority("example.org").issue_certificate("spiffe://example.org/web", key=ours)  # type: ignore[arg-type] # RSA serves as well
+    chain = FakeAuthority("example.org").issue_certificate("spiffe://example.org/web", key=ours)
     public, secret = ours.private_numbers().public_numbers, other.private_numbers()
     mixed = _rsa_pkcs8(
         public.n, public.e, secret.d, secret.p, secret.q, secret.dmp1, secret.dmq1, secret.iqmp

@@ -178,7 +178,7 @@ def test_a_rule_of_a_signing_certificate_that_cannot_be_read(
     place: str, oid: str, critical: bool
 ) -> None:
     """Key usage, basic and name constraints never read as absent, and cost nobody else a path (R-X509-11)."""
-    without = {"2.5.29.15": {"usage": None}, "2.5.29.19": {"ca": None}}.get(oid, {})
+    without: dict[str, Any] = {"2.5.29.15": {"usage": None}, "2.5.29.19": {"ca": None}}.get(oid, {})
     odd: Any = {**without, "extensions": [(raw_extension(oid, b"\x04\0"), critical)]}
 
     assert not accepted(place, odd["extensions"][0][0], critical=critical, **without)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,37 @@ def test_what_plays_no_part_in_identity() -> None:
     found = verify_x509_svid(issued.chain_der, {LOCAL: issuing.bundle}, at=NOW, purpose=None)
 
     assert found == WORKLOAD
+
+
+# ---- the order of the rules --------------------------------------------------------------------
+
+EXPIRED = {"not_after": NOW - HOUR}
+FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("no_spiffe_id", {"uris": ["https://example.org/x"]}),
+    ("is_ca", {"ca": True}),
+    ("key_usage", {"key_usage": ("key_agreement",)}),
+    ("expired", EXPIRED),
+    ("unknown_trust_domain", {}),
+    ("untrusted_chain", {}),
+    ("purpose", {"roles": ("server",)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), list(combinations(range(len(FAULTS)), 2)), ids=lambda each: FAULTS[each][0]
+)
+def test_the_order_of_the_rules(first: int, second: int) -> None:
+    """Of two faults the earlier rule's is told: leaf, validity, bundle, path, purpose (R-X509-24)."""
+    ours, other = authority(), authority()
+    chosen = FAULTS[first], FAULTS[second]
+    issued = ours.issue_certificate(
+        WORKLOAD, **{name: value for _, changes in chosen for name, value in changes.items()}
+    )
+    reasons = {reason for reason, _ in chosen}
+    trusted = other.bundle if "untrusted_chain" in reasons else ours.bundle
+    bundles = {} if "unknown_trust_domain" in reasons else {LOCAL: trusted}
+
+    assert refusal(issued.chain_der, bundles).reason == chosen[0][0]
 
 
 # ---- trust domains -----------------------------------------------------------------------------

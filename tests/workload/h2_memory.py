@@ -7,12 +7,14 @@ import h2.connection
 import h2.errors
 import h2.events
 
+from serviceradar_security.workload.limits import Limits
 from serviceradar_security.workload.stream import (
     Ended,
     Message,
     WorkloadStream,
 )
 
+LIMIT = Limits().message_bytes
 METHOD = "/SpiffeWorkloadAPI/FetchX509SVID"
 HEAD = [(":status", "200"), ("content-type", "application/grpc")]
 
@@ -62,6 +64,6 @@ class Server:
         self.h2.send_headers(1, headers, end_stream=True)
 
 
-def started() -> Server:
+def started(*, limit: int = LIMIT) -> Server:
     """Make a stream and the server that heard its request."""
-    return Server(WorkloadStream(METHOD))
+    return Server(WorkloadStream(METHOD, max_message_bytes=limit))

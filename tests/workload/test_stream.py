@@ -12,7 +12,6 @@ import pytest
 
 from serviceradar_security.workload.stream import (
     CODES,
-    MAX_MESSAGE_BYTES,
     Ended,
     Message,
 )
@@ -20,7 +19,7 @@ from serviceradar_security.workload.stream import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from tests.workload.h2_memory import HEAD, METHOD, Server, framed, started
+from tests.workload.h2_memory import HEAD, LIMIT, METHOD, Server, framed, started
 
 
 def test_request() -> None:
@@ -183,7 +182,7 @@ def test_compressed(before: bytes) -> None:
     assert (end.code, "compressed" in end.text) == ("INTERNAL", True)
 
 
-@pytest.mark.parametrize("size", [MAX_MESSAGE_BYTES + 1, 2**32 - 1])
+@pytest.mark.parametrize("size", [LIMIT + 1, 2**32 - 1])
 def test_oversized(size: int) -> None:
     """A message that is too large is refused at its head, before it is kept (R-WLAPI-30)."""
     server = started()
@@ -192,9 +191,20 @@ def test_oversized(size: int) -> None:
     assert server.say() == [
         Ended(
             "RESOURCE_EXHAUSTED",
-            f"a message of {size} bytes is too large: at most {MAX_MESSAGE_BYTES}",
+            f"a message of {size} bytes is too large: at most {LIMIT}",
         ),
     ]
+
+
+def test_the_limit_is_an_option() -> None:
+    """A smaller limit refuses what the usual one lets pass."""
+    server = started(limit=10)
+    server.head()
+    server.data(framed(b"x" * 10) + framed(b"x" * 11))
+    message, end = server.say()
+    assert message == Message(b"x" * 10)
+    assert isinstance(end, Ended)
+    assert end.code == "RESOURCE_EXHAUSTED"
 
 
 def test_large_message() -> None:

@@ -22,7 +22,7 @@ from serviceradar_security.workload.stream import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from tests.workload.h2_memory import METHOD, Server, framed, started
+from tests.workload.h2_memory import LIMIT, METHOD, Server, framed, started
 
 
 @pytest.mark.parametrize("code", [h2.errors.ErrorCodes.NO_ERROR, h2.errors.ErrorCodes.CANCEL])
@@ -166,7 +166,7 @@ def test_no_content_type() -> None:
 @pytest.mark.parametrize("step", [1, 1000])
 def test_other_protocols(wire: bytes, text: str, step: int) -> None:
     """A peer of another protocol is known by its first bytes, and named, without waiting."""
-    stream = WorkloadStream(METHOD)
+    stream = WorkloadStream(METHOD, max_message_bytes=LIMIT)
     results = [each for i in range(0, len(wire), step) for each in stream.feed(wire[i : i + step])]
     (end,) = results
     assert isinstance(end, Ended)
@@ -214,7 +214,7 @@ def test_message_is_not_shown() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=8))
 def test_arbitrary_bytes(chunks: list[bytes]) -> None:
     """Arbitrary bytes never raise, and at most one end is told."""
-    stream = WorkloadStream(METHOD)
+    stream = WorkloadStream(METHOD, max_message_bytes=LIMIT)
     results = [each for chunk in [*chunks, b""] for each in stream.feed(chunk)]
     assert [isinstance(each, Ended) for each in results].count(True) == 1
     assert isinstance(results[-1], Ended)

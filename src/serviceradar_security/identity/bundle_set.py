@@ -68,11 +68,9 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
             return own
         if not isinstance(trust_domain, TrustDomain):
             raise KeyError(trust_domain)
-        name = trust_domain.name
-        if name not in self._read:
-            # Two threads at the same time read the same.
-            self._read[name] = self._look_up(trust_domain)
-        bundle = self._read[name]
+        bundle = self._read.get(trust_domain.name)
+        if bundle is None:
+            bundle = self._look_up(trust_domain)
         if bundle is None:
             raise KeyError(trust_domain)
         return bundle
@@ -90,10 +88,18 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
         return self._problems
 
     def _look_up(self, trust_domain: TrustDomain) -> TrustBundle | None:
+        name = trust_domain.name
+        if name in self._read:
+            return None  # it was read, and cannot be used
         try:
-            return self._load(trust_domain)
+            bundle = self._load(trust_domain)
         except SecurityError:  # said by `problems`
+            self._read[name] = None
             return None
+        # Only what was delivered is remembered: strangers choose the names that are asked for.
+        if bundle is not None:
+            self._read[name] = bundle
+        return bundle
 
     def _load(self, trust_domain: TrustDomain) -> TrustBundle | None:
         by_name = self._delivered.get(trust_domain.name)

@@ -49,6 +49,7 @@ def check_leaf(certificate: x509.Certificate) -> SpiffeId:
         PeerVerificationError: With the rule that is broken in `reason`.
     """
     extensions = _read_extensions(certificate)
+    _check_dates(certificate)
     spiffe_id = _read_spiffe_id(certificate, extensions.get(x509.SubjectAlternativeName))
     if not spiffe_id.path:  # R-X509-04
         _refuse(spiffe_id, "not_a_workload_id", "names a trust domain and not a workload")
@@ -85,6 +86,17 @@ def _read_extensions(certificate: x509.Certificate) -> dict[type, x509.Extension
     except CertificateError as error:
         raise PeerVerificationError(
             f"the certificate has {error}",
+            reason="malformed",
+        ) from error
+
+
+def _check_dates(certificate: x509.Certificate) -> None:
+    """Refuse dates that are none, as of the year 0: reading them later would raise."""
+    try:
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    except Exception as error:
+        raise PeerVerificationError(
+            "the certificate has a validity that cannot be read",
             reason="malformed",
         ) from error
 

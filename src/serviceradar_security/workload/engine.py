@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
     from serviceradar_security.workload.failure import Failure
+    from serviceradar_security.workload.limits import Limits
 
 __all__ = ["Engine"]
 
@@ -44,6 +45,7 @@ class Engine:
         endpoint: WorkloadEndpoint,
         *,
         pick: Picker | None,
+        limits: Limits,
         redaction_grace: float,
         connect_timeout: float,
         answer_timeout: float,
@@ -55,13 +57,14 @@ class Engine:
         self.listeners: list[Callable[[], None]] = []
         self.publish: list[Callable[[X509Context], None]] = []
         self._clock = clock
-        self._reader = SnapshotReader(pick=pick)
+        self._reader = SnapshotReader(pick=pick, limits=limits)
         self._warnings: tuple[str, ...] = ()
         self._receiver = Receiver(
             endpoint,
             self,
             connect_timeout=connect_timeout,
             answer_timeout=answer_timeout,
+            max_message_bytes=limits.message_bytes,
         )
         self.watch: Watch = Watch(
             endpoint=str(endpoint),

@@ -78,6 +78,7 @@ class Receiver:
         *,
         connect_timeout: float,
         answer_timeout: float,
+        max_message_bytes: int,
     ) -> None:
         """Prepare; `start` starts the thread.
 
@@ -87,11 +88,13 @@ class Receiver:
             connect_timeout: Seconds for which opening a connection may take.
             answer_timeout: Seconds within which the first message must come: it is sent
                 without delay (Workload API section 4.3).
+            max_message_bytes: How large a message may be.
         """
         self._endpoint = endpoint
         self._handler = handler
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
+        self._max_message_bytes = max_message_bytes
         self._stopping = False
         self._socket: socket.socket | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -240,7 +243,7 @@ class Receiver:
 
     def _stream(self, sock: socket.socket) -> Failure | None:
         """Follow the stream to its end; None when stopped, or when it is to be opened anew."""
-        stream = WorkloadStream(FETCH_X509_SVID)
+        stream = WorkloadStream(FETCH_X509_SVID, max_message_bytes=self._max_message_bytes)
         pending = stream.outgoing()
         deadline: float | None = time.monotonic() + self._answer_timeout
         while not self._stopping:

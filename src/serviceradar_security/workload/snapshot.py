@@ -7,11 +7,8 @@ bad federated bundle or a bad second identity costs only itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from google.protobuf.message import DecodeError
-
-from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
 from serviceradar_security.errors import (
     PeerVerificationError,
     SecurityError,
@@ -20,20 +17,20 @@ from serviceradar_security.errors import (
 from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.bundle_set import BundleSet
 from serviceradar_security.identity.context import X509Context
-from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+from serviceradar_security.identity.spiffe_id import SpiffeId
 from serviceradar_security.identity.svid import X509Svid
 from serviceradar_security.identity.verify import verify_x509_svid
-from serviceradar_security.workload.fields import count_fields
+from serviceradar_security.workload.limits import Limits
+from serviceradar_security.workload.response import ResponseError, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-__all__ = ["MAX_BUNDLES", "MAX_SVIDS", "Picker", "Snapshot", "SnapshotReader"]
+    from serviceradar_security.identity.spiffe_id import TrustDomain
+    from serviceradar_security.workload.response import SvidEntry, X509SvidResponse
 
-MAX_SVIDS: Final = 1_000
-MAX_BUNDLES: Final = 20_000
-MAX_FIELDS: Final = 2 * (MAX_SVIDS + MAX_BUNDLES)  # of the message, with what is not used of it
+__all__ = ["Picker", "Snapshot", "SnapshotReader"]
 
 if TYPE_CHECKING:
     Picker = Callable[[Sequence[X509Svid]], X509Svid]
@@ -62,13 +59,15 @@ class Snapshot:
 class SnapshotReader:
     """Read messages into snapshots; bytes that did not change are not parsed again."""
 
-    def __init__(self, *, pick: Picker | None = None) -> None:
+    def __init__(self, *, pick: Picker | None = None, limits: Limits | None = None) -> None:
         """Make a reader.
 
         Args:
             pick: Chooses the default identity from the tuple of all; None takes the first.
+            limits: How much a message may hold.
         """
         self._pick = pick
+        self._limits = Limits() if limits is None else limits
         self._own: dict[bytes, TrustBundle] = {}
         self._bundles = BundleSet({}, {})
         self._last: tuple[bytes, Snapshot] | None = None
@@ -87,16 +86,16 @@ class SnapshotReader:
         """
         if self._last is not None and self._last[0] == data:
             return self._last[1]
-        if count_fields(data, limit=MAX_FIELDS) > MAX_FIELDS:  # before objects are made of them
-            _refuse(f"it has more than {MAX_FIELDS} members")
         try:
-            response = X509SVIDResponse.FromString(data)
-        except DecodeError as error:
-            raise _malformed("it is no X509SVIDResponse") from error
+            response = read_response(
+                data,
+                max_svids=self._limits.svids,
+                max_bundles=self._limits.bundles,
+            )
+        except ResponseError as error:
+            raise _malformed(str(error)) from error
         if not response.svids:  # not a withdrawal: that is PERMISSION_DENIED (R-WLAPI-10)
             _refuse("it has no SVID")
-        if len(response.svids) > MAX_SVIDS or len(response.federated_bundles) > MAX_BUNDLES:
-            _refuse(f"it has more than {MAX_SVIDS} SVIDs or {MAX_BUNDLES} bundles")
         warnings: list[str] = []
         own: dict[TrustDomain, TrustBundle] = {}
         seen_svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
@@ -114,7 +113,7 @@ class SnapshotReader:
 
     def _read_svids(
         self,
-        response: X509SVIDResponse,
+        response: X509SvidResponse,
         bundles: dict[TrustDomain, TrustBundle],
         seen: dict[tuple[bytes, bytes, str], X509Svid],
         warnings: list[str],
@@ -149,12 +148,17 @@ class SnapshotReader:
         self._own = own
         return svids
 
-    def _read_svid(self, entry: X509SVID) -> X509Svid:
+    def _read_svid(self, entry: SvidEntry) -> X509Svid:
         for name in ("spiffe_id", "x509_svid", "x509_svid_key", "bundle"):
             if not getattr(entry, name):
                 _refuse(f"the field {name} is empty (Workload API section 4.5)")
         key = (entry.x509_svid, entry.x509_svid_key, entry.hint)
         svid = self._svids.get(key) or X509Svid.parse(key[0], key[1], hint=key[2])
+        if len(svid.certificates) > self._limits.chain_length:
+            _refuse(
+                f"its chain has {len(svid.certificates)} certificates: at most "
+                f"{self._limits.chain_length} are allowed here",
+            )
         if SpiffeId.parse(entry.spiffe_id) != svid.spiffe_id:  # R-WLAPI-13
             _refuse(
                 f"the field spiffe_id says {entry.spiffe_id[:200]!a}, the certificate "

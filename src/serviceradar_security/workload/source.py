@@ -19,6 +19,7 @@ from serviceradar_security.errors import (
 )
 from serviceradar_security.workload.endpoint import WorkloadEndpoint
 from serviceradar_security.workload.engine import Engine
+from serviceradar_security.workload.limits import Limits
 from serviceradar_security.workload.subscription import Subscription
 from serviceradar_security.workload.watch import Instant, SourceStatus, utc_instant
 
@@ -54,6 +55,7 @@ class X509Source:
         endpoint: str | WorkloadEndpoint | None = None,
         *,
         pick: Picker | None = None,
+        limits: Limits | None = None,
         redaction_grace: float = 60.0,
         connect_timeout: float = 5.0,
         answer_timeout: float = 10.0,
@@ -64,6 +66,7 @@ class X509Source:
         Args:
             endpoint: Address of the Workload API; None takes ``SPIFFE_ENDPOINT_SOCKET``.
             pick: Chooses the default identity from the tuple of all; None takes the first.
+            limits: How much a message may hold.
             redaction_grace: Seconds for which an identity that was taken back is still used, so
                 that a restarting agent does not take a healthy service down.
             connect_timeout: Seconds for opening a connection.
@@ -85,6 +88,7 @@ class X509Source:
         self._make_engine: Callable[[], Engine] = lambda: Engine(
             self._endpoint,
             pick=pick,
+            limits=Limits() if limits is None else limits,
             redaction_grace=redaction_grace,
             connect_timeout=connect_timeout,
             answer_timeout=answer_timeout,

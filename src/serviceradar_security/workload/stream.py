@@ -18,9 +18,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-__all__ = ["CODES", "MAX_MESSAGE_BYTES", "Ended", "Message", "WorkloadStream"]
+__all__ = ["CODES", "Ended", "Message", "WorkloadStream"]
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # far above gRPC's 4 MiB (R-WLAPI-30)
 _WINDOW: Final = 1024 * 1024
 _CONTENT_TYPE: Final = "application/grpc"
 _HEADER: Final = 5
@@ -79,13 +78,15 @@ class Ended:
 class WorkloadStream:
     """Speak the client's side of one call on one connection."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, *, max_message_bytes: int) -> None:
         """Begin the call; `outgoing` has the first bytes to send.
 
         Args:
             method: The full method name, as ``/SpiffeWorkloadAPI/FetchX509SVID``. The request
                 is an empty message.
+            max_message_bytes: How large a message may be.
         """
+        self._max_message_bytes = max_message_bytes
         self._h2 = h2.connection.H2Connection(
             # Headers as bytes: h2 would raise on those that are not UTF-8.
             h2.config.H2Configuration(client_side=True, header_encoding=None),
@@ -203,12 +204,13 @@ class WorkloadStream:
             size = int.from_bytes(self._buffer[1:_HEADER])
             if self._buffer[0] != 0:
                 return [*results, self._end("INTERNAL", "the message is compressed, unasked")]
-            if size > MAX_MESSAGE_BYTES:  # before a byte of it is kept (R-WLAPI-30)
+            if size > self._max_message_bytes:  # before a byte of it is kept (R-WLAPI-30)
                 return [
                     *results,
                     self._end(
                         "RESOURCE_EXHAUSTED",
-                        f"a message of {size} bytes is too large: at most {MAX_MESSAGE_BYTES}",
+                        f"a message of {size} bytes is too large: at most "
+                        f"{self._max_message_bytes}",
                     ),
                 ]
             if len(self._buffer) < _HEADER + size:
