@@ -366,6 +366,7 @@ def test_a_map() -> None:
         pytest.param(bundle_map(A__test={"keys": []}), id="upper case"),
         pytest.param(bundle_map(**{"": {"keys": []}}), id="no name"),
         pytest.param(bundle_map(**{"spiffe://a.test//": {"keys": []}}), id="no ID"),
+        pytest.param(b'{"trust_domains": {"spiffe://a.test": {"keys": []}}}', id="an ID"),
         pytest.param(bundle_map(a__test={}), id="a member without keys"),
         pytest.param(bundle_map(a__test=None), id="a member null"),
         pytest.param(bundle_map(a__test=[]), id="a member an array"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
-from serviceradar_security.errors import TrustBundleError
+from serviceradar_security.errors import SpiffeIdError, TrustBundleError
 from serviceradar_security.identity.bundle_document import (
     DocumentError,
     load_object,
@@ -254,13 +254,17 @@ def read_bundle_map(document: bytes) -> dict[TrustDomain, TrustBundle]:
                 "it has no object 'trust_domains', or one that names a trust domain twice "
                 "(Trust Domain and Bundle section 5.1.1)",
             )
-        named = ((TrustDomain.parse(name), value) for name, value in members.items())
-        bundles = {each: _from_members(each, value) for each, value in named}
-    except (DocumentError, ValueError) as error:
+        named = ((_name(text), value) for text, value in members.items())
+        return {each: _from_members(each, value) for each, value in named}
+    except (DocumentError, SpiffeIdError) as error:
         raise TrustBundleError(f"the bundle map cannot be used: {error}") from error
-    if len(bundles) != len(members):  # one as a name, one as an ID
-        raise TrustBundleError("the bundle map cannot be used: it has a trust domain twice")
-    return bundles
+
+
+def _name(text: str) -> TrustDomain:
+    """Read a key of a bundle map, which is the name of a trust domain and never an ID."""
+    if "/" in text:
+        raise SpiffeIdError(f"{text[:200]!a} is no trust domain name, as 'example.org'")
+    return TrustDomain.parse(text)
 
 
 def _from_members(trust_domain: TrustDomain, members: object) -> TrustBundle:

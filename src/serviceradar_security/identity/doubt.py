@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from serviceradar_security.identity.leaf import MIN_RSA_BITS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["why_untrusted"]
 
 _LOOKED_AT: Final = 64  # authorities; a refusal must not cost more than the verdict
-_SIGNERS: Final = (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)
 
 
 def why_untrusted(
@@ -29,17 +30,15 @@ def why_untrusted(
     at: datetime,
 ) -> str:
     """Name the likeliest cause, in a sentence with its facts."""
-    count = len(bundle.authorities)
-    ours = f"the {count} {'authority' if count == 1 else 'authorities'} of {bundle.trust_domain}"
     try:
-        causes = list(_causes(leaf, intermediates, bundle.authorities[:_LOOKED_AT], at))
+        cause = next(_causes(leaf, intermediates, bundle.authorities[:_LOOKED_AT], at), "")
     except Exception:  # noqa: BLE001 - names and keys of foreign certificates fail in many ways
-        causes = []
-    if causes:
-        return causes[0]
-    return (
-        f"it does not lead to any of {ours}: it was signed by another, or an intermediate is "
-        "missing or not allowed to sign it"
+        cause = ""
+    count = len(bundle.authorities)
+    ours = "the one authority" if count == 1 else f"any of the {count} authorities"
+    return cause or (
+        f"it does not lead to {ours} of {bundle.trust_domain}: it was signed by another, or an "
+        "intermediate is missing or not allowed to sign it"
     )
 
 
@@ -49,41 +48,49 @@ def _causes(
     authorities: Sequence[x509.Certificate],
     at: datetime,
 ) -> Iterator[str]:
-    issuers = {leaf.issuer, *(each.issuer for each in intermediates)}
+    chain = [leaf]
+    # Only what the leaf and its issuers name: surplus certificates explain nothing.
+    for _ in intermediates:
+        issuers = {each.issuer for each in chain}
+        chain += [each for each in intermediates if each.subject in issuers and each not in chain]
+    issuers = {each.issuer for each in chain}
     anchors = [each for each in authorities if each.subject in issuers]
-    for what, signers in (("an intermediate", intermediates), ("the authority", anchors)):
+    for what, signers in (("an intermediate", chain[1:]), ("the authority", anchors)):
         for signer in signers:
-            yield from _flaws(what, signer, at)
-    critical = {
-        extension.oid.dotted_string
-        for each in (leaf, *intermediates, *anchors)
-        for extension in each.extensions
-        if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension)
-    }
-    if critical:
-        yield (
-            f"it needs the critical extension {min(critical)}, which is not known here "
-            "(RFC 5280 section 4.2)"
-        )
+            yield from _flaws(f"{what} that it names", signer, at)
+    for each in (*chain, *anchors):
+        for extension in each.extensions:
+            if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
+                yield (
+                    f"it needs the critical extension {extension.oid.dotted_string}, which is not "
+                    "known here (RFC 5280 section 4.2)"
+                )
 
 
 def _flaws(what: str, signer: x509.Certificate, at: datetime) -> Iterator[str]:
     end, begin = signer.not_valid_after_utc, signer.not_valid_before_utc
     if at > end:
         late = (at - end).total_seconds()
-        yield f"{what} that it names expired {late:.0f} s ago, at {end:%FT%TZ} by our clock"
+        yield f"{what} expired {late:.0f} s ago, at {end:%FT%TZ} by our clock"
     if at < begin:
         early = (begin - at).total_seconds()
-        yield f"{what} that it names begins in {early:.0f} s, at {begin:%FT%TZ} by our clock"
+        yield f"{what} begins in {early:.0f} s, at {begin:%FT%TZ} by our clock"
     key = signer.public_key()
-    if not isinstance(key, _SIGNERS):
-        yield f"{what} that it names signs with a key that is neither ECDSA nor RSA"
-    for extension in signer.extensions:
-        if isinstance(extension.value, x509.NameConstraints) and _is_about_uris(extension.value):
-            yield (
-                f"{what} that it names has name constraints on URIs, which cannot be evaluated "
-                "here and so are never taken as met (RFC 5280 section 4.2.1.10)"
-            )
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < MIN_RSA_BITS:
+            yield f"{what} has an RSA key of {key.key_size} bits: at least {MIN_RSA_BITS}"
+    elif not isinstance(key, ec.EllipticCurvePublicKey):
+        yield f"{what} signs with a key that is neither ECDSA nor RSA"
+    values = {type(each.value): each.value for each in signer.extensions}
+    constraints = values.get(x509.NameConstraints)
+    if isinstance(constraints, x509.NameConstraints) and _is_about_uris(constraints):
+        yield (
+            f"{what} has name constraints on URIs, which cannot be evaluated here and so are "
+            "never taken as met (RFC 5280 section 4.2.1.10)"
+        )
+    usage = values.get(x509.KeyUsage)
+    if not isinstance(usage, x509.KeyUsage) or not usage.key_cert_sign:
+        yield f"{what} lacks the key usage keyCertSign (X509-SVID section 4.3)"
 
 
 def _is_about_uris(constraints: x509.NameConstraints) -> bool:

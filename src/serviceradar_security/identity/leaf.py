@@ -1,7 +1,8 @@
 """The leaf rules: what makes a certificate an X.509-SVID, for our own and for a peer's.
 
 Standard: X509-SVID sections 2, 3, 4 and 5.2. One function, so that there is no second opinion.
-The Subject and its CN play no part (R-X509-03).
+The Subject and its CN play no part (R-X509-03), be it empty, and the names marked critical, or
+not (R-X509-10).
 """
 
 from __future__ import annotations

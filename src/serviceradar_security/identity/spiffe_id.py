@@ -19,7 +19,9 @@ MAX_TRUST_DOMAIN_BYTES: Final = 255  # SPIFFE-ID section 2.3 (R-ID-11)
 
 _SCHEME: Final = "spiffe://"
 # `fullmatch` on explicit ASCII classes: no `$` before a final newline, no Unicode digits (R-ID-14).
+# R-ID-04, R-ID-05: no user, no port, nothing but these in a trust domain.
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
+# R-ID-06, R-ID-07: a per cent sign is no more allowed in a path than any other character.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ID: Final = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[A-Za-z0-9._-]+)*)")
 _DOTS: Final = frozenset((".", ".."))
@@ -234,7 +236,7 @@ def _checked_segment(segment: object) -> str:
 def _check_trust_domain(name: object, text: object) -> str:
     if not isinstance(name, str):
         raise SpiffeIdError(f"a trust domain is text, not {type(name).__name__}")
-    if not name:
+    if not name:  # R-ID-03
         raise SpiffeIdError(
             f"{_shown(text)} has no trust domain: write one (SPIFFE-ID section 2.1)",
         )
@@ -254,7 +256,7 @@ def _check_trust_domain(name: object, text: object) -> str:
 
 def _check_dots(text: str, path: str) -> None:
     for segment in path.split("/")[1:]:
-        if segment in _DOTS:
+        if segment in _DOTS:  # R-ID-09
             raise SpiffeIdError(
                 f"{_shown(text)} has the path segment {segment!r}: it is never resolved "
                 "(SPIFFE-ID section 2.2)",
@@ -265,7 +267,7 @@ def _explain_refusal(text: object) -> NoReturn:
     """Say which rule a text breaks that the grammar refused."""
     if not isinstance(text, str):
         raise SpiffeIdError(f"a SPIFFE ID is text, not {type(text).__name__}")
-    if not text.startswith(_SCHEME):
+    if not text.startswith(_SCHEME):  # R-ID-01
         raise SpiffeIdError(
             f"{_shown(text)} does not begin with {_SCHEME!r}: a SPIFFE ID is a whole URI "
             "(SPIFFE-ID section 2)",
@@ -279,7 +281,7 @@ def _explain_refusal(text: object) -> NoReturn:
     _check_trust_domain(name, text)
     # The trust domain is good, so a segment is not: the first that the grammar refuses.
     segment = next((each for each in path.split("/") if not _SEGMENT.fullmatch(each)), "")
-    if not segment:
+    if not segment:  # R-ID-08
         raise SpiffeIdError(
             f"{_shown(text)} has an empty path segment or ends with a slash "
             "(SPIFFE-ID section 2.2)",

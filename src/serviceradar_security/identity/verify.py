@@ -71,7 +71,7 @@ def verify_x509_svid(
     if purpose not in ("client", "server", None):
         raise ValueError(f"purpose is 'client', 'server' or None, not {purpose!r}")
     leaf, *intermediates = _parse_chain(chain)
-    spiffe_id = check_leaf(leaf)
+    spiffe_id = check_leaf(leaf)  # a signing certificate never authenticates (R-X509-14)
     _check_validity(leaf, spiffe_id, at)
     bundle = _find_bundle(bundles, spiffe_id)
     _validate_path(leaf, intermediates, bundle, spiffe_id, at)
@@ -145,6 +145,7 @@ def _find_bundle(
             reason="unknown_trust_domain",
             spiffe_id=spiffe_id,
         )
+    # The name alone gives no trust, only the pair of name and bundle that was delivered (R-TD-05).
     # A mapping that files a bundle under a foreign name must not lend its authorities to it.
     if bundle.trust_domain != spiffe_id.trust_domain:
         raise PeerVerificationError(
@@ -165,8 +166,8 @@ def _check_signing_usage(
 
 
 # The leaf rules are ours, above. Of signing certificates we demand cA and keyCertSign, whether
-# marked critical or not (R-X509-12); unknown critical extensions and name constraints that the
-# validator cannot read are refused by it (R-X509-15, R-X509-16).
+# marked critical or not (R-X509-12), and no SPIFFE ID (R-X509-13). Unknown critical extensions and
+# name constraints that the validator cannot read are refused by it (R-X509-15, R-X509-16).
 _SIGNERS: Final = (
     ExtensionPolicy.permit_all()
     .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
@@ -201,7 +202,7 @@ def _validate_path(
         if intermediates:
             intermediates = _useful_intermediates(intermediates, bundle)
             _check_paths(leaf, intermediates, spiffe_id)
-        path = verifier.verify(leaf, intermediates).chain
+        path = verifier.verify(leaf, intermediates).chain  # tries every anchor (R-X509-20)
     except VerificationError as error:
         raise PeerVerificationError(
             f"the certificate of {spiffe_id} is not trusted: "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-__all__ = ["ADVICE", "Failure", "Kind", "retry_delay"]
+__all__ = ["ADVICE", "Failure", "Kind", "ask_again_delay", "retry_delay"]
 
 
 class Kind(Enum):
@@ -49,6 +49,7 @@ _DELAYS: Final = {
     Kind.FAILED: (0.5, 10.0),
 }
 _JITTER: Final = 0.1
+_ASK_AGAIN: Final = (0.5, 30.0)  # likewise, of a stream that is open and brings nothing valid
 
 ADVICE: Final = {
     Kind.UNREACHABLE: "start the SPIRE agent, or correct the address of its socket",
@@ -68,6 +69,20 @@ def retry_delay(kind: Kind, attempt: int, random: float) -> float:
         attempt: How many ended so since the last good stream, from 1.
         random: A random number from 0 to 1, for the jitter.
     """
-    base, cap = _DELAYS[kind]
+    return _delay(_DELAYS[kind], attempt, random)
+
+
+def ask_again_delay(attempt: int, random: float) -> float:
+    """Give the seconds after which an open stream that brings nothing valid is opened anew.
+
+    Args:
+        attempt: How often that was done since the last valid identity, from 1.
+        random: A random number from 0 to 1, for the jitter.
+    """
+    return _delay(_ASK_AGAIN, attempt, random)
+
+
+def _delay(bounds: tuple[float, float], attempt: int, random: float) -> float:
+    base, cap = bounds
     delay = min(cap, base * 2.0 ** min(attempt - 1, 30))
     return delay * (1.0 + _JITTER * (2.0 * random - 1.0))

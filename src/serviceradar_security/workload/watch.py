@@ -17,12 +17,18 @@ from serviceradar_security.errors import (
     SourceError,
     WorkloadApiError,
 )
-from serviceradar_security.workload.failure import ADVICE, Failure, Kind, retry_delay
+from serviceradar_security.identity.context import X509Context
+from serviceradar_security.workload.failure import (
+    ADVICE,
+    Failure,
+    Kind,
+    ask_again_delay,
+    retry_delay,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serviceradar_security.identity.context import X509Context
     from serviceradar_security.identity.spiffe_id import SpiffeId
 
 __all__ = ["Instant", "SourceStatus", "State", "Watch", "utc_instant"]
@@ -84,6 +90,7 @@ class SourceStatus:
 
 _LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
 _EARLY: Final = 5.0  # before an identity that has not begun is asked for again, at most
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Watch:
@@ -115,7 +122,10 @@ class Watch:
         self._random = random
         self._state = State.STARTING
         self._since = now.wall
-        self._context: X509Context | None = None
+        self._delivered_context: X509Context | None = None
+        self._context: X509Context | None = None  # what of it has not expired
+        self._first_end = _NEVER  # of an SVID that is not the default
+        self._asked_again = 0
         self._failure: Failure | None = None
         self._rejection = ""
         self._updates = 0
@@ -178,6 +188,7 @@ class Watch:
                 "compare the clocks of this host and of the SPIRE server",
                 now,
             )
+            self._ask_again(now)
             return False
         not_before = context.default.not_before
         if not_before > now.wall:
@@ -194,11 +205,14 @@ class Watch:
         self._failure = None
         self._rejection = ""
         self._taken_back_at = None
-        changed = context != self._context
+        self._asked_again = 0
+        changed = self._context is None or context != self._delivered_context
         if changed:
-            self._context = context
+            self._delivered_context = self._context = context
+            self._first_end = _first_end(context)
             self._updates += 1
         self._enter(State.READY, now)
+        self._settle(now)
         return changed
 
     def rejected(self, text: str, now: Instant) -> None:
@@ -238,7 +252,8 @@ class Watch:
 
     def closed(self, now: Instant) -> None:
         """End the watch; what was held is dropped."""
-        self._context = self._failure = None
+        self._drop()
+        self._failure = None
         self._rejection = ""
         self._next_attempt = self._next_attempt_wall = None
         self._enter(State.CLOSED, now)
@@ -249,7 +264,8 @@ class Watch:
             return None
         ends = []
         if self._state is not State.EXPIRED:
-            ends.append((self._context.default.not_after - now.wall).total_seconds())
+            end = min(self._context.default.not_after, self._first_end)
+            ends.append((end - now.wall).total_seconds())
         if self._taken_back_at is not None:
             ends.append(self._taken_back_at + self._grace - now.monotonic)
         return max(0.0, min(ends)) if ends else None
@@ -294,8 +310,11 @@ class Watch:
         denied = self._failure is not None and self._failure.kind is Kind.DENIED
         taken = self._taken_back_at
         if taken is not None and now.monotonic - taken >= self._grace:
-            self._context = None  # the end of what was taken back
+            self._drop()  # the end of what was taken back
         if self._context is not None:
+            if self._first_end <= now.wall:  # expired means gone, for secondary identities too
+                self._context = _unexpired(self._context, now.wall)
+                self._first_end = _first_end(self._context)
             expired = self._context.default.not_after <= now.wall
             troubled = self._failure is not None or bool(self._rejection)
             state = State.EXPIRED if expired else State.DEGRADED if troubled else State.READY
@@ -305,7 +324,19 @@ class Watch:
             state = State.NO_AGENT
         else:
             state = State.STARTING
+        begins = state is not self._state
         self._enter(state, now)
+        if state is State.EXPIRED and begins and self._next_attempt is None and not self.fatal:
+            self._ask_again(now)  # the stream is open, and silent
+
+    def _drop(self) -> None:
+        self._context = self._delivered_context = None
+        self._first_end = _NEVER
+
+    def _ask_again(self, now: Instant) -> None:
+        """Plan to open the stream anew, though it is open: it brings nothing valid."""
+        self._asked_again += 1
+        self._plan(ask_again_delay(self._asked_again, self._random()), now)
 
     def _plan(self, delay: float, now: Instant) -> None:
         self._next_attempt = now.monotonic + delay
@@ -350,6 +381,18 @@ class Watch:
         }.get(self._state, f"the source is {self._state.value}")
         cause, advice = self._cause(), self._advice()
         return what + (f" ({cause})" if cause else "") + (f": {advice}" if advice else "")
+
+
+def _first_end(context: X509Context) -> datetime:
+    """Give the earliest end of an SVID that is not the default."""
+    others = [each.not_after for each in context.svids if each is not context.default]
+    return min(others, default=_NEVER)
+
+
+def _unexpired(context: X509Context, at: datetime) -> X509Context:
+    """Leave out secondary identities that have ended; what becomes of the default is a state."""
+    kept = [each for each in context.svids if each is context.default or each.not_after > at]
+    return X509Context(svids=kept, bundles=context.bundles, default=context.default)
 
 
 def utc_instant(monotonic: float, timestamp: float) -> Instant:
