@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -12,6 +12,7 @@ import pytest
 
 from serviceradar_security import (
     ConfigError,
+    SecurityError,
     SecurityProvider,
     SourceClosedError,
     SourceTimeoutError,
@@ -21,6 +22,9 @@ from serviceradar_security import (
 )
 from serviceradar_security.grpc import peer_id
 from serviceradar_security.testing import FakeWorkloadApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CORE = "spiffe://example.org/core"
 POLLER = "spiffe://example.org/poller"
@@ -177,3 +181,36 @@ def test_mode_none_in_asyncio_is_plaintext_too() -> None:
             return answer
 
     assert asyncio.run(serve_and_call()) == b"plain"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda each: each.fetch_jwt_svid("core", timeout=0.2), id="fetch"),
+        pytest.param(
+            lambda each: each.validate_jwt_svid("a.b.c", "core", timeout=0.2), id="validate"
+        ),
+        pytest.param(
+            lambda each: asyncio.run(each.fetch_jwt_svid_async("core", timeout=0.2)),
+            id="fetch in asyncio",
+        ),
+        pytest.param(
+            lambda each: asyncio.run(each.validate_jwt_svid_async("a.b.c", "core", timeout=0.2)),
+            id="validate in asyncio",
+        ),
+    ],
+)
+def test_tokens_need_an_agent_and_an_open_provider(
+    ask: Callable[[SecurityProvider], object],
+) -> None:
+    """Without an agent, in mode none and after the end there is no token, and an error of ours."""
+    block = {"mode": "spiffe", "workload_socket": "unix:///nowhere/agent.sock"}
+    with SecurityProvider.open(block) as security, pytest.raises(SecurityError):
+        ask(security)
+    with pytest.raises(SourceClosedError):
+        ask(security)
+    with (
+        SecurityProvider.open({"mode": "none"}, allow_insecure=True) as plain,
+        pytest.raises(ConfigError, match="no identity"),
+    ):
+        ask(plain)

@@ -171,9 +171,14 @@ VerificationReason = Literal[
     "expired",
     "unknown_trust_domain",
     "untrusted_chain",
+    "audience",
+    "signature",
     "limit",
 ]
-"""The closed set of reasons for which the verification of a peer fails."""
+"""The closed set of reasons for which the verification of a peer fails.
+
+``audience`` and ``signature`` are of tokens alone, the others of certificates or of both.
+"""
 
 
 class PeerVerificationError(PeerError):

@@ -15,7 +15,7 @@ from serviceradar_security.workload.endpoint import WorkloadEndpoint
 from serviceradar_security.workload.source import X509Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     import grpc
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.identity.spiffe_id import SpiffeId
+    from serviceradar_security.spiffe import JwtSvid
     from serviceradar_security.workload.watch import SourceStatus
 
 __all__ = ["SecurityProvider"]
@@ -186,6 +187,74 @@ class SecurityProvider:
         """Wait for an identity in asyncio; as `wait_ready`."""
         return None if self._insecure() else await self.source.wait_ready_async(timeout=timeout)
 
+    # ---- JWT-SVIDs ------------------------------------------------------------------------------
+
+    def fetch_jwt_svid(
+        self,
+        audiences: str | Iterable[str],
+        *,
+        spiffe_id: SpiffeId | None = None,
+        timeout: float = 10.0,
+    ) -> JwtSvid:
+        """Fetch a JWT-SVID of ours from the Workload API; needs the extra ``spiffe``.
+
+        Args:
+            audiences: Whom the token is for, one or several.
+            spiffe_id: Which of our identities; None takes the agent's first.
+            timeout: Seconds until the answer.
+
+        Raises:
+            WorkloadApiError: The agent did not answer, or what it gave is no such token.
+            ConfigError: An argument cannot be used; in mode ``none`` there is no identity.
+        """
+        from serviceradar_security import spiffe as adapter  # noqa: PLC0415 - an extra
+
+        endpoint = self._jwt_endpoint()
+        return adapter.fetch_jwt_svid(endpoint, audiences, spiffe_id=spiffe_id, timeout=timeout)
+
+    def validate_jwt_svid(self, token: str, audience: str, *, timeout: float = 10.0) -> JwtSvid:
+        """Have the Workload API validate a peer's JWT-SVID; needs the extra ``spiffe``.
+
+        Args:
+            token: What the peer sent.
+            audience: Who we are, as the peer must have named us.
+            timeout: Seconds until the answer.
+
+        Raises:
+            PeerVerificationError: The token proves nothing; `reason` names the rule.
+            WorkloadApiError: The agent did not answer.
+            ConfigError: An argument cannot be used; in mode ``none`` there is no identity.
+        """
+        from serviceradar_security import spiffe as adapter  # noqa: PLC0415 - an extra
+
+        endpoint = self._jwt_endpoint()
+        return adapter.validate_jwt_svid(endpoint, token, audience, timeout=timeout)
+
+    async def fetch_jwt_svid_async(
+        self,
+        audiences: str | Iterable[str],
+        *,
+        spiffe_id: SpiffeId | None = None,
+        timeout: float = 10.0,  # noqa: ASYNC109 - as in the sync twin
+    ) -> JwtSvid:
+        """Fetch a JWT-SVID in asyncio; as `fetch_jwt_svid`."""
+        import asyncio  # noqa: PLC0415 - users of threads do not pay for it
+
+        fetch = self.fetch_jwt_svid
+        return await asyncio.to_thread(fetch, audiences, spiffe_id=spiffe_id, timeout=timeout)
+
+    async def validate_jwt_svid_async(
+        self,
+        token: str,
+        audience: str,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109 - as in the sync twin
+    ) -> JwtSvid:
+        """Have a JWT-SVID validated in asyncio; as `validate_jwt_svid`."""
+        import asyncio  # noqa: PLC0415 - users of threads do not pay for it
+
+        return await asyncio.to_thread(self.validate_jwt_svid, token, audience, timeout=timeout)
+
     # ---- gRPC ----------------------------------------------------------------------------------
 
     def grpc_channel(
@@ -296,6 +365,10 @@ class SecurityProvider:
                 'security mode "none" knows no peers, so an authorizer cannot be honoured',
             )
         return self._source is None
+
+    def _jwt_endpoint(self) -> WorkloadEndpoint:
+        self._insecure()  # which refuses a closed provider
+        return self.source.endpoint
 
     def _client(self, authorizer: Authorizer | None) -> Authorizer:
         chosen = self._client_authorizer if authorizer is None else authorizer
