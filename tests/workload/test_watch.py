@@ -152,6 +152,8 @@ def test_status_when_ready() -> None:
         not_after=START + timedelta(seconds=LIFE),
         updates=1,
         rejected=0,
+        failures={},
+        last_update=START + timedelta(seconds=5),
     )
 
 
@@ -173,6 +175,8 @@ def test_status_when_degraded() -> None:
         not_after=START + timedelta(seconds=LIFE),
         updates=1,
         rejected=0,
+        failures={"unreachable": 2},
+        last_update=START,
     )
 
 
@@ -196,6 +200,8 @@ def test_status_when_closed() -> None:
         not_after=None,
         updates=1,
         rejected=0,
+        failures={"unreachable": 1},
+        last_update=START,
     )
     assert bench.watch.next_tick(bench.clock()) is None
 

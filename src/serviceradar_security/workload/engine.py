@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from serviceradar_security.errors import WorkloadApiError
+from serviceradar_security.metrics.observer import Relay
 from serviceradar_security.workload.receiver import Receiver
 from serviceradar_security.workload.snapshot import Picker, SnapshotReader
 from serviceradar_security.workload.watch import Instant, SourceStatus, State, Watch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
     from serviceradar_security.workload.failure import Failure
+    from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.limits import Limits
 
 __all__ = ["Engine"]
@@ -50,6 +52,7 @@ class Engine:
         connect_timeout: float,
         answer_timeout: float,
         clock: Callable[[], Instant],
+        observer: SourceObserver | None = None,
     ) -> None:
         """Prepare the machine; `start` starts the thread."""
         self.version: int = 0
@@ -74,6 +77,7 @@ class Engine:
         )
         self._shown = copy.copy(self.watch)
         self._causes = {""}
+        self._relay = None if observer is None else Relay(observer, self.watch.status(clock()))
 
     def start(self) -> None:
         """Start the thread."""
@@ -117,6 +121,7 @@ class Engine:
 
     def waits(self) -> tuple[float | None, float | None]:
         """Seconds until the next attempt and until the next tick; None for never."""
+        self._tell()
         now = self._clock()
         with self.changed:
             attempt = self.watch.next_attempt
@@ -150,7 +155,7 @@ class Engine:
     def failed(self, failure: Failure) -> None:
         """Take the end of the stream, or of the attempt to open one."""
         _LOG.debug("the Workload API stream is over: %s: %s", failure.kind.value, failure.text)
-        self._report(lambda now: self.watch.failed(failure, now))
+        self._report(lambda now: self.watch.failed(failure, now), failure=failure)
 
     def ticked(self) -> None:
         """Let time pass."""
@@ -160,8 +165,24 @@ class Engine:
         """Take note that the thread ends, and let go of the keys."""
         self._report(self.watch.closed, quiet=True)
         self._reader = SnapshotReader()
+        self._tell()
 
-    def _report(self, event: Callable[[Instant], _T], *, quiet: bool = False) -> _T:
+    def _tell(self) -> None:
+        """Tell the observer what happened: in this thread alone, and outside of the lock.
+
+        Not where a source is closed, which a signal handler may do: what an observer holds then
+        may be held by the very frame that was interrupted.
+        """
+        if self._relay is not None:
+            self._relay.deliver()
+
+    def _report(
+        self,
+        event: Callable[[Instant], _T],
+        *,
+        quiet: bool = False,
+        failure: Failure | None = None,
+    ) -> _T:
         """Pass an event to the machine, wake and log; if `quiet`, only for a new state."""
         now = self._clock()
         with self.changed:
@@ -169,6 +190,8 @@ class Engine:
             result = event(now)
             status = self.watch.status(now)
             self._shown = copy.copy(self.watch)
+            if self._relay is not None:
+                self._relay.note(status, failure=failure)
             heard = not quiet or status.state is not before
             if heard:
                 self.version += 1

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from serviceradar_security.identity.context import X509Context
+    from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.snapshot import Picker
 
 __all__ = ["X509Source"]
@@ -59,6 +60,7 @@ class X509Source:
         redaction_grace: float = 60.0,
         connect_timeout: float = 5.0,
         answer_timeout: float = 10.0,
+        observer: SourceObserver | None = None,
         clock: Callable[[], Instant] = system_clock,
     ) -> None:
         """Prepare a source; nothing is opened yet.
@@ -71,6 +73,7 @@ class X509Source:
                 that a restarting agent does not take a healthy service down.
             connect_timeout: Seconds for opening a connection.
             answer_timeout: Seconds within which the first message must come.
+            observer: Is told of each event, in the thread that receives.
             clock: Reads the clocks.
 
         Raises:
@@ -93,6 +96,7 @@ class X509Source:
             connect_timeout=connect_timeout,
             answer_timeout=answer_timeout,
             clock=clock,
+            observer=observer,
         )
         self._lock = threading.RLock()  # reentrant for signal handlers
         self._engine: Engine | None = None

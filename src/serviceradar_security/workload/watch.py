@@ -6,9 +6,8 @@ person sees (errors, logs, `status()`) is rendered from the one record that this
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from serviceradar_security.errors import (
@@ -25,67 +24,12 @@ from serviceradar_security.workload.failure import (
     ask_again_delay,
     retry_delay,
 )
+from serviceradar_security.workload.status import Instant, SourceStatus, State, utc_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serviceradar_security.identity.spiffe_id import SpiffeId
-
 __all__ = ["Instant", "SourceStatus", "State", "Watch", "utc_instant"]
-
-
-class State(Enum):
-    """What a source can do for its users now."""
-
-    STARTING = "STARTING"
-    """No identity yet, and no failure either."""
-    NO_AGENT = "NO_AGENT"
-    """No identity, since the Workload API does not answer as it should."""
-    NO_IDENTITY = "NO_IDENTITY"
-    """The Workload API answers, and has no identity for this workload."""
-    READY = "READY"
-    """A valid identity, and a stream that brings the next one."""
-    DEGRADED = "DEGRADED"
-    """A valid identity, and something wrong that will end it if it lasts."""
-    EXPIRED = "EXPIRED"
-    """The last identity is past its end."""
-    CLOSED = "CLOSED"
-    """Closed by its owner."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """A moment on both clocks: the wall clock for validity, the other one for waiting."""
-
-    monotonic: float
-    wall: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """What a source knows of itself, whole and of one moment.
-
-    Attributes:
-        state: What it can do for its users.
-        since: When it came into this state.
-        cause: Why; empty while all is well.
-        advice: What a person can do about it; empty while all is well.
-        next_attempt: When the Workload API is asked again; None while the stream is open.
-        spiffe_id: The SPIFFE ID of the default identity, as long as it is held.
-        not_after: The end of its life.
-        updates: How many different snapshots were taken over.
-        rejected: How many messages were refused.
-    """
-
-    state: State
-    since: datetime
-    cause: str
-    advice: str
-    next_attempt: datetime | None
-    spiffe_id: SpiffeId | None
-    not_after: datetime | None
-    updates: int
-    rejected: int
 
 
 _LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
@@ -130,6 +74,8 @@ class Watch:
         self._rejection = ""
         self._updates = 0
         self._rejected = 0
+        self._failures: dict[str, int] = {}
+        self._last_update: datetime | None = None
         self._next_attempt: float | None = now.monotonic
         self._next_attempt_wall: datetime | None = now.wall
         self._opened_at = now.monotonic
@@ -211,6 +157,7 @@ class Watch:
             self._delivered_context = self._context = context
             self._first_end = _first_end(context)
             self._updates += 1
+            self._last_update = now.wall
         self._enter(State.READY, now)
         self._settle(now)
         return changed
@@ -234,6 +181,9 @@ class Watch:
         if self._delivered and now.monotonic - self._opened_at >= _LASTING:
             self._attempts.clear()
         attempt = self._attempts[failure.kind] = self._attempts.get(failure.kind, 0) + 1
+        kind = failure.kind.value
+        # Made anew: a copy of this machine may be read at the same time.
+        self._failures = {**self._failures, kind: self._failures.get(kind, 0) + 1}
         self._delivered = False
         self._failure = failure
         if failure.kind is Kind.FATAL:
@@ -303,6 +253,8 @@ class Watch:
             not_after=svid.not_after if svid else None,
             updates=self._updates,
             rejected=self._rejected,
+            failures=MappingProxyType(self._failures),
+            last_update=self._last_update,
         )
 
     def _settle(self, now: Instant) -> None:
@@ -393,8 +345,3 @@ def _unexpired(context: X509Context, at: datetime) -> X509Context:
     """Leave out secondary identities that have ended; what becomes of the default is a state."""
     kept = [each for each in context.svids if each is context.default or each.not_after > at]
     return X509Context(svids=kept, bundles=context.bundles, default=context.default)
-
-
-def utc_instant(monotonic: float, timestamp: float) -> Instant:
-    """Make an `Instant` from the readings of both clocks, in seconds."""
-    return Instant(monotonic, datetime.fromtimestamp(timestamp, UTC))

@@ -1,0 +1,94 @@
+"""What an observer of a live source hears."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from serviceradar_security import X509Source
+from serviceradar_security.testing import FakeWorkloadApi
+from serviceradar_security.workload.status import State
+
+if TYPE_CHECKING:
+    import pytest
+
+    from serviceradar_security.workload.failure import Failure
+    from serviceradar_security.workload.status import SourceStatus
+
+ID = "spiffe://example.org/web"
+
+
+class Ear:
+    """Keep what is heard, with the thread that says it."""
+
+    def __init__(self) -> None:
+        self.heard: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self.threads: set[int] = set()
+
+    def _hear(self, *event: object) -> None:
+        self.threads.add(threading.get_ident())
+        self.heard.put(event)
+
+    def transition(self, before: State, status: SourceStatus) -> None:
+        self._hear("transition", before, status.state)
+
+    def update(self, status: SourceStatus) -> None:
+        self._hear("update", status.updates)
+
+    def rejection(self, status: SourceStatus) -> None:
+        self._hear("rejection", status.rejected)
+
+    def failure(self, failure: Failure, status: SourceStatus) -> None:
+        self._hear("failure", failure.kind.value)
+
+    def until(self, *last: object) -> list[tuple[Any, ...]]:
+        """Give what is heard, up to an event."""
+        events: list[tuple[Any, ...]] = []
+        while not events or events[-1] != last:
+            events.append(self.heard.get(timeout=10))
+        return events
+
+
+def test_events_come_in_their_order() -> None:
+    """Updates, refusals, failures and transitions are heard, from one thread that is no caller's."""
+    ear = Ear()
+    with FakeWorkloadApi([ID]) as api:
+        source = X509Source(api.endpoint, observer=ear).open()
+        started = ear.until("transition", State.STARTING, State.READY)
+        api.rotate()
+        ear.until("update", 2)
+        api.send(b"junk")
+        ear.until("rejection", 1)
+        ear.until("transition", State.READY, State.DEGRADED)
+        api.rotate()
+        ear.until("transition", State.DEGRADED, State.READY)
+        api.stop()
+        ear.until("failure", "ended")
+        ear.until("failure", "unreachable")
+        source.close()
+        ear.until("transition", State.DEGRADED, State.CLOSED)
+
+    assert ("update", 1) in started
+    assert source.status().failures["ended"] == 1
+    assert len(ear.threads) == 1
+    assert threading.get_ident() not in ear.threads
+
+
+def test_an_observer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """What an observer raises is logged, and the source goes on."""
+
+    class Broken(Ear):
+        def update(self, status: SourceStatus) -> None:
+            super().update(status)
+            raise LookupError("no metric")
+
+    ear = Broken()
+    with FakeWorkloadApi([ID]) as api, X509Source(api.endpoint, observer=ear) as source:
+        ear.until("update", 1)
+        api.rotate()
+        ear.until("update", 2)
+        assert source.status().state is State.READY
+        assert source.wait_ready(timeout=5).default.spiffe_id.path == "/web"
+
+    assert any("observer" in each for each in caplog.messages)
