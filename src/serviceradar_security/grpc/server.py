@@ -8,13 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from serviceradar_security.errors import SecurityError, SourceError, X509SvidError
+from serviceradar_security.grpc.nobody import nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,39 +142,14 @@ def _build(context: X509Context, authorizer: Authorizer) -> grpc.ServerCertifica
     chain, key = svid.to_pem()
     return grpc.ssl_server_certificate_configuration(
         [(key, chain)],
-        root_certificates=roots or _dead_material()[1],
+        root_certificates=roots or nobody().certificate,
     )
 
 
 def _dead_end() -> grpc.ServerCertificateConfiguration:
     """Give a configuration with which every handshake fails, on both sides."""
-    key, certificate = _dead_material()
+    key, certificate = nobody()
     return grpc.ssl_server_certificate_configuration(
         [(key, certificate)],
         root_certificates=certificate,
     )
-
-
-_dead: list[tuple[bytes, bytes]] = []
-
-
-def _dead_material() -> tuple[bytes, bytes]:
-    """Make, once per process, a key and a certificate that nobody trusts and that expired."""
-    if not _dead:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "no identity")])
-        past = datetime.now(UTC) - timedelta(days=2)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(past)
-            .not_valid_after(past + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _dead.append((pem, certificate.public_bytes(Encoding.PEM)))
-    return _dead[0]

@@ -7,13 +7,13 @@ used it, so in such a child a call is refused at once instead of hanging.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
 from spiffe.errors import PySpiffeError
 from spiffe.workloadapi.workload_api_client import WorkloadApiClient
 
+from serviceradar_security._grpc_core import has_core_threads
 from serviceradar_security.errors import NoIdentityIssuedError, SecurityError, WorkloadApiError
 from serviceradar_security.workload.failure import ADVICE, Kind
 
@@ -33,8 +33,6 @@ _KINDS: Final = {
 }
 _MAX_DETAILS: Final = 200
 _LEAST_SECRET: Final = 8  # characters; shorter parts of a token are words of any text
-_TASKS: Final = Path("/proc/self/task")
-_CORE_THREAD: Final = "event_engine"
 _FORKED: Final = (
     "gRPC core does not work in a process that was forked from one that used it, and JWT-SVIDs "
     "need it: fork before gRPC is used, or start workers with spawn or forkserver"
@@ -209,16 +207,7 @@ _PROCESS: Final = _Process()
 
 
 def _look_before_fork() -> None:
-    """Note whether gRPC core has threads now: the child cannot find out."""
-    tasks = _TASKS.iterdir() if _TASKS.exists() else ()
-    _PROCESS.used_grpc = any(_name_of(each).startswith(_CORE_THREAD) for each in tasks)
-
-
-def _name_of(task: Path) -> str:
-    try:
-        return (task / "comm").read_text()
-    except OSError:  # it has just ended
-        return ""
+    _PROCESS.used_grpc = has_core_threads()
 
 
 def _after_fork_in_child() -> None:

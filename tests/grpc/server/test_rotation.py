@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from serviceradar_security.errors import SourceError, X509SvidError
-from serviceradar_security.grpc import server as server_module
 from serviceradar_security.grpc.interceptors import _AioInterceptor, _Interceptor
+from serviceradar_security.grpc.nobody import nobody
 from serviceradar_security.grpc.server import server_credentials, server_options
 from serviceradar_security.grpc.verdict import Judge
 from serviceradar_security.identity.authorizer import (
@@ -326,14 +326,14 @@ def test_why_no_handshake_can_succeed_is_logged_once(
     ]
 
 
-def test_the_dead_end_is_trusted_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dead_end_is_trusted_by_nobody() -> None:
     """What stands in for an identity expired before it was made, names nobody and is made once."""
-    monkeypatch.setattr(server_module, "_dead", [])
-    _, pem = server_module._dead_material()
+    _, pem = nobody()
     certificate_ = x509.load_pem_x509_certificate(pem)
 
     assert certificate_.not_valid_after_utc < datetime.now(UTC)
-    assert server_module._dead_material()[1] == pem
+    assert nobody().certificate == pem
+    assert repr(nobody()) == "Nobody()"
     with pytest.raises(x509.ExtensionNotFound):
         certificate_.extensions.get_extension_for_class(x509.SubjectAlternativeName)
 

@@ -11,32 +11,25 @@ import atexit
 import logging
 import os
 import threading
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
+from serviceradar_security._grpc_core import has_core_threads
 from serviceradar_security.errors import SecurityError
 from serviceradar_security.grpc.client import handles
 from serviceradar_security.grpc.client.bootstrap import PrivateFolder, exported, merge_bootstrap
 from serviceradar_security.grpc.client.plane import Plane
 from serviceradar_security.grpc.client.resources import XDS_AUTHORITY
 from serviceradar_security.grpc.client.routes import PIN_AUTHORITY, listener_name
+from serviceradar_security.grpc.nobody import nobody
 
 __all__ = ["Runtime", "get_runtime"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
-_TASKS: Final = Path("/proc/self/task")
 _PIN_SECONDS: Final = 5
 # Before 1.84 core waits two seconds at the end of a process in which anybody still holds it.
 _WAITS_AT_EXIT: Final = tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 84)
-_CORE_THREAD: Final = "event_engine"
 _FORKED: Final = (
     "gRPC core does not work in a process that was forked from one that used it. What this channel "
     "needs was created before fork: create it in the worker (gunicorn: in post_fork, without "
@@ -55,7 +48,7 @@ class Runtime:
             SecurityError: It cannot be started; the message says what to do.
         """
         # The fallback is what core would use for a cluster without TLS: it must lead nowhere.
-        dead_end = grpc.ssl_channel_credentials(_certificate_of_nobody())
+        dead_end = grpc.ssl_channel_credentials(nobody().certificate)
         self.credentials: grpc.ChannelCredentials = grpc.xds_channel_credentials(dead_end)
         self.plane: Plane = Plane()
         self._folder: PrivateFolder | None = None
@@ -168,39 +161,9 @@ def _make_pin(plane: Plane, credentials: grpc.ChannelCredentials) -> grpc.Channe
     )
 
 
-def _certificate_of_nobody() -> bytes:
-    """Make a certificate whose key is forgotten at once, so that nobody can ever match it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody.invalid")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now)
-        .sign(key, hashes.SHA256())
-    )
-    return made.public_bytes(Encoding.PEM)
-
-
 def _look_before_fork() -> None:
     """Note whether gRPC core has threads now: the child cannot find out."""
-    _PROCESS.used_grpc = _PROCESS.runtime is not None or _has_core_threads()
-
-
-def _has_core_threads() -> bool:
-    tasks = _TASKS.iterdir() if _TASKS.exists() else ()
-    return any(_name_of(task).startswith(_CORE_THREAD) for task in tasks)
-
-
-def _name_of(task: Path) -> str:
-    try:
-        return (task / "comm").read_text()
-    except OSError:  # it has just ended
-        return ""
+    _PROCESS.used_grpc = _PROCESS.runtime is not None or has_core_threads()
 
 
 def _forget_after_fork() -> None:
