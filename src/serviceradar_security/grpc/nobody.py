@@ -29,7 +29,7 @@ class Nobody(NamedTuple):
 def nobody() -> Nobody:
     """Make the material, once per process; nobody else has its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody.invalid")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "no identity")])
     past = datetime.now(UTC) - timedelta(days=2)
     certificate = (
         x509.CertificateBuilder()
