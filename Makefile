@@ -8,6 +8,8 @@ VENV ?= .venv
 CHECK_VENV ?= .venv-check
 OLDEST_VENV ?= .venv-oldest
 FUZZ_VENV ?= .venv-fuzz
+MUTANTS_VENV ?= .venv-mutants
+MUTANTS ?=
 SECONDS ?= 60
 TARGETS ?=
 WORKERS ?= auto
@@ -17,7 +19,7 @@ PROTOS := src/serviceradar_security/_proto/workload.proto \
 UV_COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
               --no-annotate --no-header --no-emit-index-url --upgrade
 
-.PHONY: help demo demo-spire test test-oldest check bench fuzz proto lock clean parts FORCE
+.PHONY: help demo demo-spire test test-oldest check bench fuzz mutants proto lock clean parts FORCE
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +53,10 @@ bench: $(VENV)/.ready ## ratios against named baselines, measured side by side
 fuzz: $(FUZZ_VENV)/.ready ## fuzz what reads foreign bytes: SECONDS=60 for each, TARGETS= for all
 	@$(FUZZ_VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
 
+mutants: $(MUTANTS_VENV)/.ready ## change identity/ in small ways, and see whether a test notices; MUTANTS= for some
+	@CI=true $(MUTANTS_VENV)/bin/mutmut run --max-children 2 $(MUTANTS)
+	@$(MUTANTS_VENV)/bin/mutmut results
+
 proto: $(CHECK_VENV)/.ready ## write the message classes from the .proto files
 	$(CHECK_VENV)/bin/python tools/gen_proto.py $(PROTOS)
 
@@ -59,9 +65,10 @@ lock: $(VENV)/.ready ## pin the newest dependencies, by hash
 	$(UV_COMPILE) pyproject.toml --all-extras --group check -o requirements/check.txt
 	$(UV_COMPILE) pyproject.toml --all-extras --group run --resolution lowest-direct -o requirements/oldest.txt
 	$(UV_COMPILE) pyproject.toml --all-extras --group fuzz -o requirements/fuzz.txt
+	$(UV_COMPILE) pyproject.toml --all-extras --group mutants -o requirements/mutants.txt
 
 clean: ## remove what was made in this folder; built SPIRE programs stay in the user's cache
-	rm -rf $(VENV) $(CHECK_VENV) $(OLDEST_VENV) $(FUZZ_VENV) .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(CHECK_VENV) $(OLDEST_VENV) $(FUZZ_VENV) .fuzz $(MUTANTS_VENV) mutants build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	       .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -79,6 +86,9 @@ $(OLDEST_VENV)/.ready: FORCE
 $(FUZZ_VENV)/.ready: FORCE
 	@! command -v "$(PYTHON)" >/dev/null || "$(PYTHON)" tests/fuzz/interpreter.py
 	@tools/setup.sh "$(PYTHON)" "$(FUZZ_VENV)" requirements/fuzz.txt
+
+$(MUTANTS_VENV)/.ready: FORCE
+	@tools/setup.sh "$(PYTHON)" "$(MUTANTS_VENV)" requirements/mutants.txt
 
 $(CHECK_VENV)/.ready: FORCE
 	@tools/setup.sh "$(PYTHON)" "$(CHECK_VENV)" requirements/check.txt

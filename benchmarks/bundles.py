@@ -38,7 +38,7 @@ def rows() -> Iterator[Row]:
     roots = [FakeAuthority("partner.example").bundle.der[0] for _ in range(2)]
     for count in COUNTS:
         messages = [_message(own, root, count) for root in roots]
-        reader, same = SnapshotReader(), SnapshotReader()
+        reader, watched, same = SnapshotReader(), SnapshotReader(), SnapshotReader()
         turn = 0
 
         def news(reader: SnapshotReader = reader, messages: list[bytes] = messages) -> None:
@@ -46,8 +46,15 @@ def rows() -> Iterator[Row]:
             turn += 1
             reader.read(messages[turn % 2])
 
+        def news_seen_through(
+            reader: SnapshotReader = watched, messages: list[bytes] = messages
+        ) -> None:
+            nonlocal turn
+            turn += 1
+            _ = reader.read(messages[turn % 2]).warnings  # as the engine asks, after publishing
+
         def nothing_new(reader: SnapshotReader = same, messages: list[bytes] = messages) -> None:
-            reader.read(messages[0])
+            _ = reader.read(messages[0]).warnings
 
         def bare(messages: list[bytes] = messages) -> None:
             response = X509SVIDResponse.FromString(messages[0])
@@ -58,7 +65,10 @@ def rows() -> Iterator[Row]:
         number = max(2, 20_000 // count)
         what = f"{count} federated {'bundle' if count == 1 else 'bundles'}"
         baseline = "protobuf and cryptography"
-        yield compare(f"{what}, new", news, baseline, bare, number=number)
+        yield compare(f"{what}, new, published", news, baseline, bare, number=number)
+        yield compare(
+            f"{what}, new, and warned of", news_seen_through, baseline, bare, number=number
+        )
         yield compare(f"{what}, unchanged", nothing_new, baseline, bare, number=number)
 
 

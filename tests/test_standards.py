@@ -17,15 +17,16 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "standards.md"
 CODE = Path(serviceradar_security.__file__).resolve().parent
 
-GROUPS = {"ID": 18, "TD": 5, "X509": 30, "BUNDLE": 15}
+GROUPS = {"ID": 18, "TD": 5, "X509": 30, "BUNDLE": 15, "WLAPI": 36, "EP": 15}
 ITEMS = [
     f"R-{group}-{number:02}" for group, last in GROUPS.items() for number in range(1, last + 1)
 ]
-STATES = ("done", "stricter", "not applicable")
-ITEM = re.compile(r"R-(ID|TD|X509|BUNDLE)-(\d\d)")
+STATES = ("done", "stricter", "otherwise: ", "not applicable: ")
+ITEM = re.compile(r"R-(ID|TD|X509|BUNDLE|WLAPI|EP)-(\d\d)")
 # "R-ID-01", "R-ID-01, -02", "R-ID-01 to -05", "R-ID-01, R-ID-03 to R-ID-05": one group each.
 CITATION = re.compile(
-    r"R-(?P<group>ID|TD|X509|BUNDLE)-(?P<numbers>\d\d(?:(?:, | and | to )(?:R-(?P=group))?-\d\d)*)"
+    r"R-(?P<group>ID|TD|X509|BUNDLE|WLAPI|EP)-"
+    r"(?P<numbers>\d\d(?:(?:, | and | to )(?:R-(?P=group))?-\d\d)*)"
 )
 STEP = re.compile(r"(?P<word>, | and | to |^)(?:R-\w+)?-?(?P<number>\d\d)")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -96,7 +97,9 @@ def names_in(path: str) -> frozenset[str]:
         ("R-ID-01, -03 to -05 and -07", {f"R-ID-0{each}" for each in (1, 3, 4, 5, 7)}),
         ("R-TD-02, R-ID-18", {"R-TD-02", "R-ID-18"}),
         ("R-X509-09: a -10 elsewhere", {"R-X509-09"}),
-        ("R-WLAPI-01, -02", set()),
+        ("R-WLAPI-06 to -08", {f"R-WLAPI-0{each}" for each in (6, 7, 8)}),
+        ("R-EP-11, R-WLAPI-29", {"R-EP-11", "R-WLAPI-29"}),
+        ("R-TLS-01, -02", set()),
     ],
 )
 def test_how_citations_are_read(text: str, expected: set[str]) -> None:

@@ -17,6 +17,9 @@ import tempfile
 from pathlib import Path
 
 PACKAGE = "serviceradar_security"
+# With --ignoreexternal pyright looks at no other package, and so calls a base from there unknown.
+# Without it, it answers for the types of all the others as well.
+EXTERNAL_BASES = {f"{PACKAGE}.metrics.prometheus.SourceCollector"}
 
 
 def main() -> int:
@@ -44,12 +47,16 @@ def main() -> int:
     except (ValueError, KeyError):
         print(done.stdout, done.stderr, file=sys.stderr)
         return 1
+    unknown = 0
     for symbol in report["symbols"]:
+        if symbol["name"] in EXTERNAL_BASES or not symbol["isExported"]:
+            continue
         for diagnostic in symbol["diagnostics"]:
             print(symbol["name"], diagnostic["message"], file=sys.stderr)
-    score = 100 * report["completenessScore"]
-    print(f"{PACKAGE}: {score:.1f} % of the public names have known types")
-    return 0 if score == 100 else 1  # noqa: PLR2004 - all of them
+        unknown += not symbol["isTypeKnown"]
+    count = sum(symbol["isExported"] for symbol in report["symbols"])
+    print(f"{PACKAGE}: {count - unknown} of {count} public names have known types")
+    return 0 if unknown == 0 else 1
 
 
 if __name__ == "__main__":

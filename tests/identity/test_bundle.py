@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -219,6 +219,9 @@ def test_too_many_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(TrustBundleError, match=r"more than 1|at most 1"):
             read(LOCAL, data)
+    assert TrustBundle.from_der(LOCAL, FIRST_DER).authorities == (FIRST,)
+    assert TrustBundle.from_pem(LOCAL, FIRST_PEM).authorities == (FIRST,)
+    assert TrustBundle.from_jwks(LOCAL, document(jwk())).authorities == (FIRST,)
 
 
 # ---- the value ---------------------------------------------------------------------------------
@@ -275,3 +278,14 @@ def test_an_empty_bundle_has_no_anchors() -> None:
     """There is no store of nothing to validate against (R-BUNDLE-02)."""
     with pytest.raises(TrustBundleError, match="no authority"):
         TrustBundle.from_der(LOCAL, b"").verification_store()
+
+
+@pytest.mark.parametrize("number", ["x", -1, 1.5, True, b"1"])
+def test_a_pickle_with_numbers_that_are_none(number: Any) -> None:
+    """Sequence and refresh hint are looked at when a pickle is read, like everything in it."""
+    rebuild, (trust_domain, der_, _, _) = TrustBundle.from_der(LOCAL, FIRST_DER).__reduce__()
+    assert callable(rebuild)
+    for numbers in ((number, None), (None, number)):
+        with pytest.raises(TrustBundleError, match="whole numbers"):
+            rebuild(trust_domain, der_, *numbers)
+    assert rebuild(trust_domain, der_, 1, None).sequence == 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serviceradar_security.errors import TrustBundleError
 from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.bundle_set import BundleSet
 from serviceradar_security.identity.context import X509Context
@@ -55,7 +57,6 @@ def test_a_bundle_is_found_by_its_trust_domain(name: str, value: bytes) -> None:
         pytest.param({"partner.example\n": FIRST_DER}, "not allowed", id="a newline"),
         pytest.param({"": FIRST_DER}, "no trust domain", id="no name"),
         pytest.param({"partner.example": b"junk"}, "not a row", id="junk"),
-        pytest.param({"partner.example": b"\x30\x00"}, "not a certificate", id="no certificate"),
         pytest.param({"partner.example": FIRST_DER + b"\0"}, "not a row", id="a byte too many"),
         pytest.param(
             {"partner.example": FIRST_DER, "spiffe://partner.example": FIRST_DER},
@@ -96,7 +97,7 @@ def test_what_cannot_be_used_costs_only_itself(
 @given(SETS)
 def test_looking_up_and_listing_agree(found: BundleSet) -> None:
     """Whatever was delivered, what is listed can be looked up, each under its own trust domain."""
-    again = copy.copy(BundleSet(found._own, found._delivered))
+    again = BundleSet(found._own, found._delivered)
     asked = [LOCAL, PARTNER, TrustDomain.parse("third.example")]
 
     listed = {each: found[each] for each in found}
@@ -186,3 +187,43 @@ def test_a_snapshot_keeps_the_set_as_it_is() -> None:
         assert TrustDomain.parse(f"stranger{number}.example") not in found
     assert found._read == {}
     assert hash(context) == hash(X509Context(svids=[], bundles=dict(found)))
+
+
+def test_what_proves_to_be_no_certificate_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Certificates are read on first use; then, and once, it is logged that a bundle is none."""
+    found = BundleSet(OWN, {"partner.example": b"\x30\x00", "third.example": SECOND_DER})
+
+    assert found.problems == ()
+    assert caplog.messages == []
+    for _ in range(3):
+        assert PARTNER not in found
+        assert len(found) == 2
+    (message,) = caplog.messages
+    assert "partner.example has no bundle" in message
+    assert "not a certificate" in message
+
+
+@pytest.mark.parametrize(
+    ("own", "delivered"),
+    [
+        pytest.param({LOCAL: bundle(FIRST, of=PARTNER)}, {}, id="a foreign bundle as our own"),
+        pytest.param({LOCAL: "x"}, {}, id="no bundle"),
+        pytest.param({"example.org": OWN[LOCAL]}, {}, id="filed under text"),
+        pytest.param({}, {1: b""}, id="a name that is no text"),
+        pytest.param({}, {"a.test": None}, id="no bytes"),
+        pytest.param({}, {"a.test": "x"}, id="text for bytes"),
+    ],
+)
+def test_what_a_set_is_not_made_of(own: Any, delivered: Any) -> None:
+    """Own bundles stand under their own trust domain, also when read from a pickle (R-BUNDLE-13)."""
+    with pytest.raises(TrustBundleError):
+        BundleSet(own, delivered)
+
+
+def test_two_threads_get_one_bundle() -> None:
+    """Whoever asks, and however many at once, gets the same object."""
+    for _ in range(20):
+        found = BundleSet(OWN, {"partner.example": FIRST_DER})
+        with ThreadPoolExecutor(8) as pool:
+            given_ = list(pool.map(lambda _: found[PARTNER], range(16)))  # noqa: B023
+        assert len({id(each) for each in given_}) == 1

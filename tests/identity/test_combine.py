@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +20,7 @@ from serviceradar_security.identity.authorizer import (
     authorize_one_of,
     authorize_path_prefix,
 )
-from serviceradar_security.identity.combine import all_of, any_of, none_of
+from serviceradar_security.identity.combine import AllOf, NoneOf, all_of, any_of, none_of
 from serviceradar_security.identity.spiffe_id import SpiffeId
 from tests.identity.test_authorizer import ALL, CORE, FOREIGN, LOCAL, PARTNER, POLLER, let_in
 
@@ -186,3 +186,63 @@ def test_combinations_are_values(authorizer: Authorizer) -> None:
     ):
         assert again == authorizer
         assert hash(again) == hash(authorizer)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """An authorizer that answers instead of returning or raising."""
+
+    answer: object
+    trust_domains: frozenset[TrustDomain] | None = None
+
+    def authorize(self, spiffe_id: SpiffeId, /) -> Any:
+        return self.answer
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """An authorizer that nobody awaits."""
+
+    trust_domains: frozenset[TrustDomain] | None = None
+
+    async def authorize(self, spiffe_id: SpiffeId, /) -> None:
+        raise PeerNotAuthorizedError("no", spiffe_id=spiffe_id)
+
+
+@pytest.mark.parametrize(
+    "part", [Answering(answer=False), Answering(answer=True), Answering("no"), Awaited()]
+)
+@pytest.mark.parametrize("combine", [all_of, any_of, none_of])
+def test_only_a_plain_return_is_a_yes(combine: Callable[..., Authorizer], part: Any) -> None:
+    """An answer, be it False or a coroutine, is neither yes nor no: it is an error."""
+    with pytest.raises(TypeError, match="returns None or raises"):
+        combine(part).authorize(CORE)
+
+
+@pytest.mark.parametrize("kind", [AllOf, NoneOf])
+def test_nothing_is_not_combined_behind_the_back(kind: Callable[..., Authorizer]) -> None:
+    """The classes refuse what their functions refuse, also by `replace` and from a pickle."""
+    with pytest.raises(ConfigError, match="would let everybody in"):
+        kind(())
+    made: Any = kind((MEMBERS,))
+    with pytest.raises(ConfigError, match="would let everybody in"):
+        replace(made, authorizers=())
+
+
+@pytest.mark.parametrize("bound", [{"example.org"}, "example.org", ["x"], 7])
+@pytest.mark.parametrize("combine", [all_of, any_of])
+def test_a_bound_is_a_set_of_trust_domains(combine: Callable[..., Authorizer], bound: Any) -> None:
+    """What is no set of trust domains would load the wrong roots, and is refused."""
+    with pytest.raises(ConfigError, match="give a set of TrustDomain"):
+        _ = combine(Answering(None, bound)).trust_domains
+    loose: Any = {LOCAL}
+    assert combine(Answering(None, loose)).trust_domains == frozenset((LOCAL,))
+
+
+def test_refusals_stay_short() -> None:
+    """However many IDs a part has, the refusal names a few of them."""
+    ids = [SpiffeId.parse(f"spiffe://example.org/w{number}") for number in range(5000)]
+    for authorizer in (any_of(authorize_one_of(ids)), none_of(authorize_one_of([*ids, CORE]))):
+        with pytest.raises(PeerNotAuthorizedError) as caught:
+            authorizer.authorize(CORE)
+        assert len(str(caught.value)) < 1200

@@ -95,6 +95,24 @@ def test_what_is_not_der(data: bytes) -> None:
         split_sequences(data, limit=10)
 
 
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        pytest.param("30", "the last element is cut off", id="before the length"),
+        pytest.param("3082", "byte 3 does not begin a DER length", id="after its first byte"),
+        pytest.param("308201", "byte 3 does not begin a DER length", id="within it"),
+        pytest.param("30820100", "element 2 says 260 bytes, 4 came", id="after it"),
+        pytest.param("3082010000", "element 2 says 260 bytes, 5 came", id="in the content"),
+    ],
+)
+def test_where_an_element_is_cut(end: str, sentence: str) -> None:
+    """The sentence tells an element whose length is cut from one whose content is."""
+    with pytest.raises(DerError) as caught:
+        split_sequences(b"\x30\0" + bytes.fromhex(end), limit=2)
+
+    assert str(caught.value) == sentence
+
+
 def test_nothing_is_nothing() -> None:
     """No bytes are no elements."""
     assert split_sequences(b"", limit=1) == ()

@@ -18,10 +18,23 @@ from tests.identity.chains import (
     UNKNOWN,
     refusal,
 )
-from tests.identity.pki import HOUR, LOCAL, NOW, Party, bundle, certificate, raw_extension, signer
+from tests.identity.own import RSA_2048
+from tests.identity.pki import (
+    HOUR,
+    LOCAL,
+    NOW,
+    Party,
+    bundle,
+    certificate,
+    patched,
+    raw_extension,
+    signer,
+)
 
 EDWARDS = Party("edwards", ed25519.Ed25519PrivateKey.generate())
 WEAK = Party("weak", rsa.generate_private_key(65537, 1024))  # noqa: S505 - that is the case
+_EC_KEY, _NO_KEY = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d0209")
+KEYLESS = x509.load_der_x509_certificate(patched(ROOT_CERTIFICATE, ROOT, _EC_KEY, _NO_KEY))
 FROM = "the certificate of spiffe://example.org/ns/demo/sa/core is not trusted: "
 URI_CONSTRAINT = (
     x509.NameConstraints([x509.UniformResourceIdentifier("example.org")], None),
@@ -125,6 +138,27 @@ LOST = ": it was signed by another, or an intermediate is missing or not allowed
             [NAMESAKE],
             f"it does not lead to the one authority of example.org{LOST}",
             id="a root of the same name",
+        ),
+        *(
+            pytest.param(
+                [certificate(LEAF, Party("root", STRANGER.key))],
+                [signer(ROOT, ROOT, **{side: NOW})],
+                f"it does not lead to the one authority of example.org{LOST}",
+                id=f"a namesake of an authority whose {side} is now",
+            )
+            for side in ("begin", "end")
+        ),
+        pytest.param(
+            [certificate(LEAF, Party("strong", STRANGER.key))],
+            [signer(Party("strong", RSA_2048), Party("strong", RSA_2048))],
+            f"it does not lead to the one authority of example.org{LOST}",
+            id="a namesake of an authority with RSA 2048",
+        ),
+        pytest.param(
+            [certificate(LEAF, Party("root", STRANGER.key))],
+            [KEYLESS],
+            f"it does not lead to the one authority of example.org{LOST}",
+            id="a namesake of an authority whose key cannot be read",
         ),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serviceradar_security.errors import PeerVerificationError, X509SvidError
+from serviceradar_security.errors import PeerVerificationError, TrustBundleError, X509SvidError
 from serviceradar_security.identity.bundle import MAX_CERTIFICATE_BYTES, TrustBundle
 from serviceradar_security.identity.spiffe_id import MAX_SPIFFE_ID_BYTES
 from serviceradar_security.identity.svid import X509Svid
@@ -33,7 +33,9 @@ from tests.identity.chains import (
     refusal,
     verdict,
 )
+from tests.identity.documents import document, jwk, x5c
 from tests.identity.mutations import uri_name
+from tests.identity.own import pkcs8
 from tests.identity.pki import (
     LOCAL,
     SIGNER,
@@ -45,6 +47,9 @@ from tests.identity.pki import (
     raw_extension,
     signer,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_no_certificate() -> None:
@@ -84,14 +89,32 @@ def test_a_path_as_long_as_the_chain(count: int, with_root: bool) -> None:
 def padded(size: int, subject: Party, **changes: Any) -> x509.Certificate:
     """Make a certificate of exactly so many bytes."""
     room = size - 1000
-    for _ in range(20):
+    for _ in range(100):
         filler = (raw_extension("1.2.3.4", bytes(room)), False)
         made = certificate(subject, ROOT, extensions=[filler], **changes)
         missing = size - len(der(made)[0])
         if not missing:
             return made
-        room += missing if abs(missing) > 8 else 0  # a signature's size varies a little
+        room += missing  # the sizes of serial number and signature vary a little
     raise AssertionError("no certificate of this size")
+
+
+@pytest.mark.parametrize(("stray", "refused"), [(0, False), (1, True)])
+def test_the_number_of_ways(stray: int, refused: bool) -> None:
+    """Ways of every length count together: a hundred are tried, one more is not (R-X509-25)."""
+    one, two, three = (Party(f"level {number}") for number in (1, 2, 3))
+    intermediates = [
+        *(signer(one, two) for _ in range(4)),
+        *(signer(two, three) for _ in range(4)),
+        *(signer(three, ROOT) for _ in range(5)),
+        *(signer(one, STRANGER) for _ in range(stray)),
+    ]  # 4 + 4 * 4 + 4 * 4 * 5
+    chain = [certificate(LEAF, one), *intermediates]
+
+    if refused:
+        assert refusal(chain).reason == "limit"
+    else:
+        assert verdict(chain) == WORKLOAD
 
 
 @pytest.mark.parametrize("size", [MAX_CERTIFICATE_BYTES, MAX_CERTIFICATE_BYTES + 1])
@@ -109,6 +132,33 @@ def test_the_size_of_a_certificate(size: int) -> None:
         else:
             assert verdict(chain) == WORKLOAD
     assert refusal([b"\x30" * (MAX_CERTIFICATE_BYTES + 1)]).reason == "limit"
+
+
+@pytest.mark.parametrize("size", [MAX_CERTIFICATE_BYTES, MAX_CERTIFICATE_BYTES + 1])
+def test_the_size_of_a_certificate_of_our_own(size: int) -> None:
+    """Our own chain and our bundles take what the verdict takes, and no byte more (R-X509-25)."""
+    chain = [THROUGH, padded(size, MIDDLE, uris=(), usage=SIGNER, ca=True)]
+    attempts: list[Callable[[], tuple[x509.Certificate, ...]]] = [
+        lambda: X509Svid.parse(b"".join(der(*chain)), pkcs8(LEAF.key)).certificates,
+        lambda: bundle(*chain).authorities,
+    ]
+
+    for attempt in attempts:
+        if size > MAX_CERTIFICATE_BYTES:
+            with pytest.raises((X509SvidError, TrustBundleError), match="at most 65536"):
+                attempt()
+        else:
+            assert attempt() == tuple(chain)
+
+
+@pytest.mark.parametrize(("surplus", "count"), [(0, 1), (1, 0)])
+def test_the_size_of_a_certificate_in_a_document(surplus: int, count: int) -> None:
+    """An authority of 64 KiB in a bundle document is used, a larger one is left out (R-BUNDLE-07)."""
+    large = padded(MAX_CERTIFICATE_BYTES + surplus, ROOT, uris=(), usage=SIGNER, ca=True)
+
+    read = TrustBundle.from_jwks(LOCAL, document(jwk(x5c=x5c(large))))
+
+    assert read.authorities == (large,) * count
 
 
 @pytest.mark.parametrize("size", [2048, 2049, 60_000, 65_000, 1_000_000])

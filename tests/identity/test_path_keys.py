@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
+from serviceradar_security.identity.svid import X509Svid
 from tests.identity.chains import (
     DIRECT,
     LEAF,
@@ -22,6 +23,7 @@ from tests.identity.chains import (
     verdict,
 )
 from tests.identity.mutations import uri_name
+from tests.identity.own import chain_pem, key_pem, pkcs8
 from tests.identity.pki import (
     HOUR,
     LOCAL,
@@ -119,6 +121,16 @@ def test_the_known_keys_are_keys() -> None:
 def test_the_key_of_a_leaf(kind: str) -> None:
     """Each of these kinds of keys is taken in a peer."""
     assert verdict([certificate(Party("leaf", key(kind)), ROOT)]) == WORKLOAD
+
+
+def test_the_largest_key_of_our_own() -> None:
+    """An RSA key of 8,192 bits is taken in an SVID of our own, too (R-X509-30)."""
+    leaf = certificate(Party("leaf", key("RSA 8192")), ROOT)
+
+    svid = X509Svid.from_pem(chain_pem(leaf), key_pem(key("RSA 8192")))
+
+    assert svid.private_key.public_key() == leaf.public_key()
+    assert X509Svid.parse(der(leaf)[0], pkcs8(key("RSA 8192"))) == svid
 
 
 SIGNERS = [

@@ -13,12 +13,15 @@ from serviceradar_security.identity.verify import (
     verify_x509_svid,
 )
 from tests.identity.chains import (
+    BUNDLES,
     DIRECT,
     LEAF,
+    MIDDLE,
     ROOT,
     ROOT_CERTIFICATE,
     SECOND,
     TICK,
+    UNKNOWN,
     refusal,
     verdict,
 )
@@ -31,6 +34,8 @@ from tests.identity.pki import (
     authority,
     bundle,
     certificate,
+    der,
+    raw_extension,
     signer,
 )
 
@@ -240,3 +245,28 @@ def test_the_purpose_is_one_of_three(purpose: Any) -> None:
     """An unknown purpose is the caller's mistake, and never reads as none."""
     with pytest.raises(ValueError, match="purpose"):
         verdict([DIRECT], purpose=purpose)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param(der(DIRECT)[0], id="bytes"),
+        pytest.param("x", id="text"),
+        pytest.param([1], id="a number"),
+        pytest.param([None], id="a list of nothing"),
+        pytest.param(iter(der(DIRECT)), id="an iterator"),
+    ],
+)
+def test_a_chain_is_a_sequence_of_certificates(chain: Any) -> None:
+    """Another type is the caller's mistake, and said to be one."""
+    with pytest.raises(TypeError, match="sequence of DER certificates"):
+        verify_x509_svid(chain, BUNDLES, at=NOW, purpose=None)
+
+
+def test_the_size_of_a_whole_chain_has_a_limit() -> None:
+    """Certificates within their own limit may not add up to megabytes (R-X509-25)."""
+    big = signer(MIDDLE, ROOT, extensions=[(raw_extension(UNKNOWN, bytes(60_000)), False)])
+
+    assert verdict([DIRECT, *[big] * 4]) == WORKLOAD
+    assert refusal([DIRECT, *[big] * 5]).reason == "limit"

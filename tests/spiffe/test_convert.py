@@ -201,7 +201,7 @@ def test_a_key_that_fails_is_not_quoted() -> None:
     with pytest.raises(X509SvidError) as caught:
         from_spiffe(theirs(key=Key()))
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     assert "secret" not in str(caught.value)
 
 

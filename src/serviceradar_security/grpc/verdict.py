@@ -23,6 +23,7 @@ from serviceradar_security.errors import (
     SecurityError,
     SourceError,
 )
+from serviceradar_security.identity.authorizer import ask
 from serviceradar_security.identity.certificate import CertificateError, load_pem
 from serviceradar_security.identity.verify import verify_x509_svid
 
@@ -139,7 +140,7 @@ class Judge:
     def _authorize(self, spiffe_id: SpiffeId) -> None:
         """R-X509-24: whatever an authorizer raises refuses the peer."""
         try:
-            self._authorizer.authorize(spiffe_id)
+            ask(self._authorizer, spiffe_id)
         except PeerError as error:  # of whatever kind: the verification is behind us
             raise PeerNotAuthorizedError(str(error), spiffe_id=spiffe_id) from error
         except Exception as error:

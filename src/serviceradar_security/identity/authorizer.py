@@ -7,13 +7,14 @@ reason. An empty allow list admits nobody (R-TLS-11).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, Protocol, final, runtime_checkable
 
 from serviceradar_security.errors import PeerNotAuthorizedError, SpiffeIdError
-from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "AnyId",
@@ -21,6 +22,7 @@ __all__ = [
     "MemberOf",
     "OneOf",
     "PathPrefix",
+    "ask",
     "authorize_any",
     "authorize_id",
     "authorize_member_of",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _SHOWN_IDS: Final = 3
+_SHOWN_IN_REPR: Final = 20
 
 
 @runtime_checkable
@@ -50,6 +53,25 @@ class Authorizer(Protocol):
             PeerNotAuthorizedError: It is not, with the reason.
         """
         ...
+
+
+def ask(authorizer: Authorizer, spiffe_id: SpiffeId) -> None:
+    """Ask an authorizer, and take nothing but a plain return for a yes.
+
+    Raises:
+        PeerNotAuthorizedError: It refuses.
+        TypeError: It answers with a value, as False or a coroutine, which is neither.
+    """
+    decide: Callable[[SpiffeId], object] = authorizer.authorize  # whatever its type says
+    answer = decide(spiffe_id)
+    if answer is not None:
+        close = getattr(answer, "close", None)
+        if callable(close):  # a coroutine that nobody will await
+            close()
+        raise TypeError(
+            f"{type(authorizer).__name__}.authorize returned {type(answer).__name__}: an "
+            "authorizer returns None or raises PeerNotAuthorizedError",
+        )
 
 
 @final
@@ -77,13 +99,17 @@ class OneOf:
             )
 
     def _expected(self) -> str:
-        shown = [str(each) for each in sorted(self.ids)[:_SHOWN_IDS]]
+        shown = [str(each) for each in nsmallest(_SHOWN_IDS, self.ids)]
         more = len(self.ids) - len(shown)
         return " or ".join(shown) + (f" or {more} more" if more else "") if shown else "nobody"
 
     def __repr__(self) -> str:
-        ids = sorted(str(each) for each in self.ids)
-        return f"authorize_id({ids[0]!r})" if len(ids) == 1 else f"authorize_one_of({ids!r})"
+        ids = [str(each) for each in nsmallest(_SHOWN_IN_REPR, self.ids)]
+        if len(self.ids) == 1:
+            return f"authorize_id({ids[0]!r})"
+        more = len(self.ids) - len(ids)
+        listed = ", ".join(repr(each) for each in ids) + (f", … {more} more" if more else "")
+        return f"authorize_one_of([{listed}])"
 
 
 @final
@@ -203,7 +229,7 @@ def authorize_path_prefix(trust_domain: TrustDomain, prefix: str) -> PathPrefix:
     member = authorize_member_of(trust_domain).trust_domain
     if not isinstance(prefix, str) or not prefix.startswith("/"):
         raise SpiffeIdError(
-            f"a path prefix begins with a slash, as '/ns/demo', and is not {prefix!a}: "
+            f"a path prefix begins with a slash, as '/ns/demo', and is not {shown(prefix)}: "
             "use authorize_member_of(trust_domain) for all of a trust domain",
         )
     return PathPrefix(SpiffeId.of(member, *prefix[1:].split("/")))

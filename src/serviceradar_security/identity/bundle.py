@@ -35,6 +35,7 @@ __all__ = [
     "MAX_BUNDLE_BYTES",
     "MAX_CERTIFICATE_BYTES",
     "TrustBundle",
+    "check_row",
     "read_bundle_map",
 ]
 
@@ -51,7 +52,8 @@ class TrustBundle:
     """The X.509 authorities of one trust domain.
 
     Build one with `from_der`, `from_pem` or `from_jwks`. Equality and hash come from the trust
-    domain and the certificates' bytes. An empty bundle is valid and trusts nobody (R-BUNDLE-02).
+    domain and the certificates' bytes. An empty bundle is valid and trusts nobody (R-BUNDLE-02). It
+    proves X.509-SVIDs and nothing else (R-WLAPI-21).
     """
 
     __slots__ = ("_authorities", "_der", "_refresh_hint", "_sequence", "_store", "_trust_domain")
@@ -77,14 +79,7 @@ class TrustBundle:
         Raises:
             TrustBundleError: The bytes are anything but certificates (R-BUNDLE-15).
         """
-        _check_arguments(trust_domain, der)
-        try:
-            parts = split_sequences(der, limit=MAX_AUTHORITIES)
-        except DerError as error:
-            raise TrustBundleError(
-                f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
-            ) from error
-        _check_elements(trust_domain, parts)
+        parts = check_row(trust_domain, der)
         try:
             # A certificate is kept with its bytes; duplicates count once (R-BUNDLE-08).
             by_der = {part: load_der(part) for part in parts}
@@ -96,10 +91,11 @@ class TrustBundle:
 
     @classmethod
     def from_pem(cls, trust_domain: TrustDomain, pem: bytes | str) -> TrustBundle:
-        """Read PEM certificates.
+        """Read PEM certificates; text between the blocks is passed over (RFC 7468 section 2).
 
         Raises:
-            TrustBundleError: There is something other than certificates in it (R-BUNDLE-15).
+            TrustBundleError: There is a block of another kind in it, a certificate that cannot be
+                read or is cut off, or text and no certificate (R-BUNDLE-15).
         """
         data = pem.encode("utf-8", "surrogatepass") if isinstance(pem, str) else pem
         _check_arguments(trust_domain, data)
@@ -108,6 +104,8 @@ class TrustBundle:
                 f"the PEM bundle of {trust_domain} has a block that is not a CERTIFICATE: "
                 "a bundle holds authorities only",
             )
+        if data.count(_PEM_BEGIN) > MAX_AUTHORITIES:
+            raise _too_many(trust_domain, data.count(_PEM_BEGIN))
         if _PEM_BEGIN not in data:
             if data.strip():
                 raise TrustBundleError(f"the PEM bundle of {trust_domain} has no certificate in it")
@@ -180,7 +178,7 @@ class TrustBundle:
         It does unless both have a sequence number and this one's is the lower (Federation
         section 4.2; R-BUNDLE-09). Bundles of two trust domains never replace each other.
         """
-        if self._trust_domain != other._trust_domain:
+        if not isinstance(other, TrustBundle) or self._trust_domain != other._trust_domain:
             return False
         if self._sequence is None or other._sequence is None:
             return True
@@ -315,6 +313,9 @@ def _unpickled(
     refresh_hint: int | None,
 ) -> TrustBundle:
     read = TrustBundle.from_der(trust_domain, b"".join(der))
+    for number in (sequence, refresh_hint):
+        if number is not None and (type(number) is not int or number < 0):
+            raise TrustBundleError("a bundle's sequence and refresh hint are whole numbers")
     return _made(trust_domain, read.der, read.authorities, sequence, refresh_hint)
 
 
@@ -331,14 +332,35 @@ def _check_arguments(trust_domain: object, data: object) -> None:
         )
 
 
+def check_row(trust_domain: TrustDomain, der: bytes) -> tuple[bytes, ...]:
+    """Take a row of DER elements apart, which may be certificates, within the limits.
+
+    Raises:
+        TrustBundleError: It is no such row.
+    """
+    _check_arguments(trust_domain, der)
+    try:
+        parts = split_sequences(der, limit=MAX_AUTHORITIES)
+    except DerError as error:
+        raise TrustBundleError(
+            f"the bundle of {trust_domain} is not a row of DER certificates: {error}",
+        ) from error
+    _check_elements(trust_domain, parts)
+    return parts
+
+
 def _check_elements(trust_domain: TrustDomain, parts: tuple[bytes, ...]) -> None:
     if len(parts) > MAX_AUTHORITIES:
-        raise TrustBundleError(
-            f"the bundle of {trust_domain} has {len(parts)} authorities: at most {MAX_AUTHORITIES}",
-        )
+        raise _too_many(trust_domain, len(parts))
     for part in parts:
         if len(part) > MAX_CERTIFICATE_BYTES:
             raise TrustBundleError(
                 f"the bundle of {trust_domain} has a certificate of {len(part)} bytes: at most "
                 f"{MAX_CERTIFICATE_BYTES}",
             )
+
+
+def _too_many(trust_domain: TrustDomain, count: int) -> TrustBundleError:
+    return TrustBundleError(
+        f"the bundle of {trust_domain} has {count} authorities: at most {MAX_AUTHORITIES}",
+    )

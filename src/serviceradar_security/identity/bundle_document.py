@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -88,9 +89,23 @@ def read_document(trust_domain: TrustDomain, members: object) -> BundleDocument:
     keys = members.get("keys") if isinstance(members, dict) else None
     if not isinstance(members, dict) or not isinstance(keys, list):
         raise DocumentError("it has no array 'keys' (Trust Domain and Bundle section 4.1.3)")
-    found = (_authority(trust_domain, entry) for entry in keys)
+    authorities: list[x509.Certificate] = []
+    causes: Counter[str] = Counter()
+    for entry in keys:
+        found = _authority(entry)
+        if isinstance(found, x509.Certificate):
+            authorities.append(found)
+        elif found:
+            causes[found] += 1
+    for cause, count in causes.items():  # one line each, however many there are
+        _LOG.warning(
+            "%d of the entries of the bundle document of %s are left out: %s",
+            count,
+            trust_domain,
+            cause,
+        )
     return BundleDocument(
-        authorities=tuple(each for each in found if each is not None),  # R-BUNDLE-02
+        authorities=tuple(authorities),  # R-BUNDLE-02
         sequence=_number(trust_domain, members, "spiffe_sequence", least=0),  # R-BUNDLE-09
         # Zero and less count as absent (R-BUNDLE-10).
         refresh_hint=_number(trust_domain, members, "spiffe_refresh_hint", least=1),
@@ -124,29 +139,22 @@ def _number(
     return value if value >= least else None
 
 
-def _authority(trust_domain: TrustDomain, entry: object) -> x509.Certificate | None:
-    """Read one JWK, or give None for what this library does not use; ``kid`` plays no part."""
+def _authority(entry: object) -> x509.Certificate | str:
+    """Read one JWK, or say why it is left out; empty for what this library does not use.
+
+    Its ``kid`` plays no part.
+    """
     if isinstance(entry, _Ambiguous):
-        _LOG.warning(
-            "an entry of the bundle document of %s is left out: it names a member twice",
-            trust_domain,
-        )
-        return None
+        return "it names a member twice"
     if not isinstance(entry, dict) or entry.get("use") != "x509-svid":  # R-BUNDLE-04, R-BUNDLE-08
-        return None
+        return ""
     if entry.get("kty") not in _KEY_TYPES:  # R-BUNDLE-03
-        return None
+        return ""
     chain = entry.get("x5c")
     if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):  # R-BUNDLE-05
-        return None
-    certificate = _ca_certificate(chain[0])  # R-BUNDLE-06: the others are not even parsed
-    if certificate is None:
-        _LOG.warning(  # R-BUNDLE-07
-            "an entry of the bundle document of %s is left out: its first x5c value is not the "
-            "base64 of a CA certificate",
-            trust_domain,
-        )
-    return certificate
+        return ""
+    # R-BUNDLE-06, R-BUNDLE-07: the values after the first are not even parsed.
+    return _ca_certificate(chain[0]) or "the first x5c value is not the base64 of a CA certificate"
 
 
 def _ca_certificate(text: str) -> x509.Certificate | None:

@@ -2,24 +2,26 @@
 
 The Workload API sends every federated bundle with every message, ten thousand of them where there
 are so many, and a process asks for a handful. Splitting, naming and reading wait until then. An
-entry that cannot be used costs only itself: its trust domain has no bundle here, so that nobody
-of it is trusted.
+entry that cannot be used costs only itself (R-WLAPI-12): its trust domain has no bundle here, so
+that nobody of it is trusted. An empty one is a bundle without authorities (R-WLAPI-11).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
-from serviceradar_security.errors import SecurityError, SpiffeIdError
-from serviceradar_security.identity.bundle import TrustBundle
-from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+from serviceradar_security.errors import SecurityError, SpiffeIdError, TrustBundleError
+from serviceradar_security.identity.bundle import TrustBundle, check_row
+from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BundleSet"]
+__all__ = ["BundleSet", "check_filed"]
 
+_LOG: Final = logging.getLogger("serviceradar_security.identity")
 _SCHEME: Final = "spiffe://"
 _SHOWN: Final = 5
 _SHOWN_NAME: Final = 200
@@ -37,7 +39,7 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
     _delivered: Mapping[str, bytes]
     _names: tuple[TrustDomain, ...] | None
     _own: Mapping[TrustDomain, TrustBundle]
-    _problems: tuple[str, ...]
+    _problems: tuple[str, ...] | None
     _read: dict[str, TrustBundle | None]
 
     def __init__(
@@ -54,12 +56,20 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
             delivered: Concatenated DER by the ID or the name of the trust domain, as in
                 ``federated_bundles`` (Workload API section 5.1).
             before: The set that this one follows; what it read of the same bytes is used again.
+
+        Raises:
+            TrustBundleError: An own bundle stands under another trust domain than its own, or
+                what was delivered is not bytes under text.
         """
+        check_filed(own)
+        for name, data in delivered.items():
+            if not isinstance(name, str) or not isinstance(data, bytes):
+                raise TrustBundleError("delivered bundles are bytes under the texts of their names")
         put = object.__setattr__
         put(self, "_own", dict(own))
         put(self, "_delivered", dict(delivered))
         put(self, "_names", None)
-        put(self, "_problems", ())
+        put(self, "_problems", None)
         put(self, "_read", {} if before is None else before.still_good(self._delivered))
 
     def __getitem__(self, trust_domain: TrustDomain, /) -> TrustBundle:
@@ -83,54 +93,63 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What of the delivered cannot be used and why, each in a sentence; reads everything."""
-        self._examined()
-        return self._problems
+        """What of the delivered cannot be used by its name or its outer form, each in a sentence.
+
+        No certificate is read for it: one that proves to be none is logged when it is asked for.
+        """
+        if self._problems is None:
+            object.__setattr__(self, "_problems", tuple(self._look_through()))
+        return self._problems or ()
+
+    def _look_through(self) -> Iterator[str]:
+        for name, data in self._delivered.items():
+            try:
+                trust_domain = _trust_domain(name)
+                if trust_domain in self._own:  # R-WLAPI-18
+                    yield f"a federated bundle for our own {trust_domain} is left out"
+                else:
+                    self._check_once(trust_domain)
+                    check_row(trust_domain, data)
+            except SecurityError as error:
+                yield f"the federated bundle {name[:_SHOWN_NAME]!a} is left out: {error}"
 
     def _look_up(self, trust_domain: TrustDomain) -> TrustBundle | None:
         name = trust_domain.name
         if name in self._read:
-            return None  # it was read, and cannot be used
+            return self._read[name]  # by another thread meanwhile; None cannot be used
         try:
             bundle = self._load(trust_domain)
-        except SecurityError:  # said by `problems`
-            self._read[name] = None
-            return None
-        # Only what was delivered is remembered: strangers choose the names that are asked for.
-        if bundle is not None:
-            self._read[name] = bundle
-        return bundle
+        except SecurityError as error:
+            _LOG.warning("%s has no bundle: %s", trust_domain, error)
+            return self._read.setdefault(name, None)
+        # Only what was delivered is remembered: strangers choose the names that are asked for. Of
+        # two threads that read at the same time one is the first, and both give its bundle.
+        return None if bundle is None else self._read.setdefault(name, bundle)
 
     def _load(self, trust_domain: TrustDomain) -> TrustBundle | None:
-        by_name = self._delivered.get(trust_domain.name)
-        by_id = self._delivered.get(f"{_SCHEME}{trust_domain.name}")
-        if by_name is not None and by_id is not None:
-            raise SpiffeIdError(f"there are two bundles for {trust_domain}")  # R-WLAPI-17
-        data = by_id if by_name is None else by_name
+        self._check_once(trust_domain)
+        data = self._delivered.get(trust_domain.name)
+        if data is None:
+            data = self._delivered.get(f"{_SCHEME}{trust_domain.name}")
         return None if data is None else TrustBundle.from_der(trust_domain, data)
+
+    def _check_once(self, trust_domain: TrustDomain) -> None:
+        name = trust_domain.name
+        if name in self._delivered and f"{_SCHEME}{name}" in self._delivered:  # R-WLAPI-17
+            raise SpiffeIdError(f"there are two bundles for {trust_domain}")
 
     def _examined(self) -> tuple[TrustDomain, ...]:
         names = self._names
         if names is None:
             good = dict.fromkeys(self._own)
-            problems = []
             for name in self._delivered:
                 try:
                     trust_domain = _trust_domain(name)
-                    if trust_domain in self._own:  # R-WLAPI-18
-                        problems.append(
-                            f"a federated bundle for our own {trust_domain} is left out"
-                        )
-                        continue
-                    if self._read.get(trust_domain.name) is None:
-                        self._read[trust_domain.name] = self._load(trust_domain)
+                except SpiffeIdError:  # said by `problems`
+                    continue
+                if trust_domain in self:
                     good[trust_domain] = None
-                except SecurityError as error:
-                    problems.append(
-                        f"the federated bundle {name[:_SHOWN_NAME]!a} is left out: {error}"
-                    )
             names = tuple(good)
-            object.__setattr__(self, "_problems", tuple(problems))
             object.__setattr__(self, "_names", names)
         return names
 
@@ -172,6 +191,20 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a BundleSet does not change: {name!r} cannot be deleted")
+
+
+def check_filed(bundles: Mapping[TrustDomain, TrustBundle]) -> None:
+    """Check that each bundle stands under its own trust domain (R-BUNDLE-13).
+
+    Raises:
+        TrustBundleError: One does not, or is none.
+    """
+    for trust_domain, bundle in bundles.items():
+        if not isinstance(bundle, TrustBundle) or bundle.trust_domain != trust_domain:
+            raise TrustBundleError(
+                f"each TrustBundle stands under its own trust domain, not under "
+                f"{shown(str(trust_domain))}",
+            )
 
 
 def _trust_domain(name: str) -> TrustDomain:

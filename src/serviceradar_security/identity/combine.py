@@ -6,14 +6,16 @@ handed on, so that a broken one never lets anybody in, not even under `none_of`.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from serviceradar_security.errors import ConfigError, PeerNotAuthorizedError
-from serviceradar_security.identity.authorizer import Authorizer
+from serviceradar_security.identity.authorizer import Authorizer, ask
+from serviceradar_security.identity.spiffe_id import TrustDomain
 
 if TYPE_CHECKING:
-    from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+    from serviceradar_security.identity.spiffe_id import SpiffeId
 
 __all__ = ["AllOf", "AnyOf", "NoneOf", "all_of", "any_of", "none_of"]
 
@@ -27,11 +29,13 @@ class AllOf:
 
     authorizers: tuple[Authorizer, ...]
 
+    def __post_init__(self) -> None:
+        _check("all_of", self.authorizers, or_everybody=True)
+
     @property
     def trust_domains(self) -> frozenset[TrustDomain] | None:
         """The trust domains that all of them could accept; None if none has a bound."""
-        bounds = [each.trust_domains for each in self.authorizers]
-        known = [each for each in bounds if each is not None]
+        known = [each for each in _bounds(self.authorizers) if each is not None]
         return frozenset.intersection(*known) if known else None
 
     def authorize(self, spiffe_id: SpiffeId, /) -> None:
@@ -41,7 +45,7 @@ class AllOf:
             PeerNotAuthorizedError: One refuses: its own error.
         """
         for each in self.authorizers:
-            each.authorize(spiffe_id)
+            ask(each, spiffe_id)
 
     def __repr__(self) -> str:
         return f"all_of({_listed(self.authorizers)})"
@@ -54,10 +58,13 @@ class AnyOf:
 
     authorizers: tuple[Authorizer, ...]
 
+    def __post_init__(self) -> None:
+        _check("any_of", self.authorizers, or_everybody=False)
+
     @property
     def trust_domains(self) -> frozenset[TrustDomain] | None:
         """The trust domains that one of them could accept; None if one has no bound."""
-        bounds = [each.trust_domains for each in self.authorizers]
+        bounds = _bounds(self.authorizers)
         known = [each for each in bounds if each is not None]
         return frozenset().union(*known) if len(known) == len(bounds) else None
 
@@ -87,6 +94,9 @@ class NoneOf:
 
     authorizers: tuple[Authorizer, ...]
 
+    def __post_init__(self) -> None:
+        _check("none_of", self.authorizers, or_everybody=True)
+
     @property
     def trust_domains(self) -> None:
         """None: whoever is not excluded is let in. Combine with `all_of` to give a bound."""
@@ -115,7 +125,7 @@ def all_of(*authorizers: Authorizer) -> AllOf:
     Raises:
         ConfigError: None is given, which would admit everybody; or one is no authorizer.
     """
-    return AllOf(_checked("all_of", authorizers, or_everybody=True))
+    return AllOf(authorizers)
 
 
 def any_of(*authorizers: Authorizer) -> AnyOf:
@@ -124,26 +134,22 @@ def any_of(*authorizers: Authorizer) -> AnyOf:
     Raises:
         ConfigError: One is no authorizer.
     """
-    return AnyOf(_checked("any_of", authorizers, or_everybody=False))
+    return AnyOf(authorizers)
 
 
 def none_of(*authorizers: Authorizer) -> NoneOf:
     """Let in every verified ID that all the authorizers refuse.
 
-    Alone it has no bound: ``all_of(authorize_member_of(td), none_of(authorize_id(old)))``.
+    Alone it has no bound: ``all_of(authorize_member_of(td), none_of(authorize_id(old)))``. gRPC
+    channels take neither, since gRPC core decides by what can be written as a pattern.
 
     Raises:
         ConfigError: None is given, which would admit everybody; or one is no authorizer.
     """
-    return NoneOf(_checked("none_of", authorizers, or_everybody=True))
+    return NoneOf(authorizers)
 
 
-def _checked(
-    name: str,
-    authorizers: tuple[Authorizer, ...],
-    *,
-    or_everybody: bool,
-) -> tuple[Authorizer, ...]:
+def _check(name: str, authorizers: tuple[Authorizer, ...], *, or_everybody: bool) -> None:
     if or_everybody and not authorizers:
         raise ConfigError(
             f"{name}() of nothing would let everybody in: give an authorizer, or write "
@@ -151,16 +157,32 @@ def _checked(
         )
     for each in authorizers:
         # A class has the protocol's names too, and would fail only when a peer comes.
-        if isinstance(each, type) or not isinstance(each, Authorizer):
+        if isinstance(each, type) or not callable(getattr(each, "authorize", None)):
             raise ConfigError(
                 f"{name} takes authorizers, as authorize_id(...), not {type(each).__name__}",
             )
-    return authorizers
+
+
+def _bounds(authorizers: tuple[Authorizer, ...]) -> list[frozenset[TrustDomain] | None]:
+    """Ask for the bounds; one that is no set of trust domains would load the wrong roots."""
+    bounds: list[frozenset[TrustDomain] | None] = []
+    for each in authorizers:
+        bound: object = each.trust_domains
+        if bound is None:
+            bounds.append(None)
+        elif isinstance(bound, AbstractSet) and all(isinstance(one, TrustDomain) for one in bound):
+            bounds.append(frozenset(bound))
+        else:
+            raise ConfigError(
+                f"{type(each).__name__}.trust_domains is {type(bound).__name__}: give a set of "
+                "TrustDomain, or None for no bound",
+            )
+    return bounds
 
 
 def _accepts(authorizer: Authorizer, spiffe_id: SpiffeId) -> bool:
     try:
-        authorizer.authorize(spiffe_id)
+        ask(authorizer, spiffe_id)
     except PeerNotAuthorizedError:
         return False
     return True

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Protocol, final, runtime_checkable
 
-from serviceradar_security.errors import X509SvidError
-from serviceradar_security.identity.bundle import TrustBundle
-from serviceradar_security.identity.bundle_set import BundleSet
+from serviceradar_security.errors import TrustBundleError, X509SvidError
+from serviceradar_security.identity.bundle_set import BundleSet, check_filed
+from serviceradar_security.identity.spiffe_id import shown
 from serviceradar_security.identity.svid import X509Svid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
+    from serviceradar_security.identity.bundle import TrustBundle
     from serviceradar_security.identity.spiffe_id import TrustDomain
+
+_SHOWN = 20
 
 __all__ = ["X509Context", "X509ContextSource"]
 
@@ -45,6 +47,8 @@ class X509Context:
         Raises:
             X509SvidError: `default` is not one of `svids`, or an element is of another type.
         """
+        if not isinstance(svids, Iterable) or not isinstance(bundles, Mapping):
+            raise X509SvidError("an X509Context is made of SVIDs and of a mapping of bundles")
         held = tuple(svids)
         if not all(isinstance(each, X509Svid) for each in held):
             raise X509SvidError("an X509Context holds X509Svid objects only")
@@ -84,8 +88,8 @@ class X509Context:
         for svid in self._svids:
             if hint and svid.hint == hint:
                 return svid
-        hints = ", ".join(repr(each.hint) for each in self._svids if each.hint) or "none"
-        raise X509SvidError(f"no identity has the hint {hint!r} (there are: {hints})")
+        hints = ", ".join(shown(each.hint) for each in self._svids[:_SHOWN] if each.hint) or "none"
+        raise X509SvidError(f"no identity has the hint {shown(hint)} (there are: {hints})")
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -127,15 +131,13 @@ class X509Context:
 
 def _filed(bundles: Mapping[TrustDomain, TrustBundle]) -> Mapping[TrustDomain, TrustBundle]:
     """Check that each bundle stands under its own trust domain (R-BUNDLE-13)."""
-    if isinstance(bundles, BundleSet):  # it files them itself, when they are asked for
+    if isinstance(bundles, BundleSet):  # which has checked its own, and names the others itself
         return bundles
     filed = dict(bundles)
-    for trust_domain, bundle in filed.items():
-        if not isinstance(bundle, TrustBundle) or bundle.trust_domain != trust_domain:
-            raise X509SvidError(
-                f"an X509Context files each TrustBundle under its own trust domain, "
-                f"not under {trust_domain}",
-            )
+    try:
+        check_filed(filed)
+    except TrustBundleError as error:
+        raise X509SvidError(f"an X509Context cannot hold these bundles: {error}") from error
     return MappingProxyType(filed)
 
 

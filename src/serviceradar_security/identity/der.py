@@ -74,7 +74,7 @@ def _header_size(data: bytes, start: int) -> int:
 def _sequence_size(data: bytes, start: int) -> int:
     """Size of the element at `start`, header included."""
     if data[start] != _SEQUENCE:
-        raise DerError(f"byte {start} is 0x{data[start]:02x}, where a certificate begins with 0x30")
+        raise DerError(f"byte {start} is not 0x30, with which a certificate begins")
     if start + 2 > len(data):
         raise DerError("the last element is cut off")
     first = data[start + 1]

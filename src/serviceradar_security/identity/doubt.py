@@ -48,13 +48,14 @@ def _causes(
     authorities: Sequence[x509.Certificate],
     at: datetime,
 ) -> Iterator[str]:
-    chain = [leaf]
     # Only what the leaf and its issuers name: surplus certificates explain nothing.
-    for _ in intermediates:
-        issuers = {each.issuer for each in chain}
-        chain += [each for each in intermediates if each.subject in issuers and each not in chain]
-    issuers = {each.issuer for each in chain}
-    anchors = [each for each in authorities if each.subject in issuers]
+    named, chain = {leaf.issuer.public_bytes()}, [leaf]
+    left = [(each, each.subject.public_bytes()) for each in intermediates]
+    while found := [pair for pair in left if pair[1] in named]:
+        left = [pair for pair in left if pair[1] not in named]
+        chain += [each for each, _ in found]
+        named |= {each.issuer.public_bytes() for each, _ in found}
+    anchors = [each for each in authorities if each.subject.public_bytes() in named]
     for what, signers in (("an intermediate", chain[1:]), ("the authority", anchors)):
         for signer in signers:
             yield from _flaws(f"{what} that it names", signer, at)

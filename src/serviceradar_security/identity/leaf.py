@@ -115,8 +115,7 @@ def _read_spiffe_id(
     if not uris:
         raise PeerVerificationError(
             "the certificate has no SPIFFE ID: it needs one as its URI subject alternative name"
-            + (", and its CN is never an identity" if has_common_name(certificate) else "")
-            + " (X509-SVID section 2)",
+            f"{_not_the_name(certificate)} (X509-SVID section 2)",
             reason="no_spiffe_id",
         )
     if len(uris) > 1:  # R-X509-01: counted before looking at schemes
@@ -135,9 +134,13 @@ def _read_spiffe_id(
         return SpiffeId.parse(uris[0])  # R-X509-02
     except SpiffeIdError as error:
         raise PeerVerificationError(
-            f"the certificate's URI name is no SPIFFE ID: {error}",
+            f"the certificate's URI name is no SPIFFE ID{_not_the_name(certificate)}: {error}",
             reason="no_spiffe_id",
         ) from error
+
+
+def _not_the_name(certificate: x509.Certificate) -> str:
+    return ", and its CN is never an identity" if has_common_name(certificate) else ""
 
 
 def _check_key(certificate: x509.Certificate, spiffe_id: SpiffeId) -> None:

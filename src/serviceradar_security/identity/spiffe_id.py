@@ -12,7 +12,13 @@ from typing import Final, NoReturn, Self, final
 
 from serviceradar_security.errors import SpiffeIdError
 
-__all__ = ["MAX_SPIFFE_ID_BYTES", "MAX_TRUST_DOMAIN_BYTES", "SpiffeId", "TrustDomain"]
+__all__ = [
+    "MAX_SPIFFE_ID_BYTES",
+    "MAX_TRUST_DOMAIN_BYTES",
+    "SpiffeId",
+    "TrustDomain",
+    "shown",
+]
 
 MAX_SPIFFE_ID_BYTES: Final = 2048  # SPIFFE-ID section 2.3 (R-ID-10)
 MAX_TRUST_DOMAIN_BYTES: Final = 255  # SPIFFE-ID section 2.3 (R-ID-11)
@@ -28,8 +34,10 @@ _DOTS: Final = frozenset((".", ".."))
 _SHOWN: Final = 120
 
 
-def _shown(text: object) -> str:
-    """Quote what was given, shortened and without control characters."""
+def shown(text: object) -> str:
+    """Quote what was given, shortened and without control characters; nothing of a PEM block."""
+    if "-----BEGIN" in ascii(text):
+        return "a PEM block"
     quoted = ascii(text)
     return quoted if len(quoted) <= _SHOWN else f"{quoted[:_SHOWN]}… ({len(quoted)} characters)"
 
@@ -146,7 +154,7 @@ class SpiffeId:
         """
         if not isinstance(trust_domain, TrustDomain):
             raise SpiffeIdError(
-                f"trust domain {_shown(trust_domain)} is not a TrustDomain: "
+                f"trust domain {shown(trust_domain)} is not a TrustDomain: "
                 "use TrustDomain.parse(text)",
             )
         path = "".join(f"/{_checked_segment(segment)}" for segment in segments)
@@ -227,7 +235,7 @@ def _checked_segment(segment: object) -> str:
     match = _SEGMENT.fullmatch(segment) if isinstance(segment, str) else None
     if match is None or match[0] in _DOTS:
         raise SpiffeIdError(
-            f"path segment {_shown(segment)} is not allowed: one or more of "
+            f"path segment {shown(segment)} is not allowed: one or more of "
             "a-z A-Z 0-9 . - _, and not '.' or '..' (SPIFFE-ID section 2.2)",
         )
     return match[0]
@@ -238,17 +246,17 @@ def _check_trust_domain(name: object, text: object) -> str:
         raise SpiffeIdError(f"a trust domain is text, not {type(name).__name__}")
     if not name:  # R-ID-03
         raise SpiffeIdError(
-            f"{_shown(text)} has no trust domain: write one (SPIFFE-ID section 2.1)",
+            f"{shown(text)} has no trust domain: write one (SPIFFE-ID section 2.1)",
         )
     if len(name) > MAX_TRUST_DOMAIN_BYTES:
         raise SpiffeIdError(
-            f"the trust domain of {_shown(text)} has {len(name)} characters: at most "
+            f"the trust domain of {shown(text)} has {len(name)} characters: at most "
             f"{MAX_TRUST_DOMAIN_BYTES} (SPIFFE-ID section 2.3)",
         )
     match = _TRUST_DOMAIN.fullmatch(name)
     if match is None:
         raise SpiffeIdError(
-            f"trust domain {_shown(name)} has a character that is not allowed: only "
+            f"trust domain {shown(name)} has a character that is not allowed: only "
             "a-z 0-9 . - _, in lower case, without user, port or escapes (SPIFFE-ID section 2.1)",
         )
     return match[0]
@@ -258,7 +266,7 @@ def _check_dots(text: str, path: str) -> None:
     for segment in path.split("/")[1:]:
         if segment in _DOTS:  # R-ID-09
             raise SpiffeIdError(
-                f"{_shown(text)} has the path segment {segment!r}: it is never resolved "
+                f"{shown(text)} has the path segment {segment!r}: it is never resolved "
                 "(SPIFFE-ID section 2.2)",
             )
 
@@ -269,24 +277,23 @@ def _explain_refusal(text: object) -> NoReturn:
         raise SpiffeIdError(f"a SPIFFE ID is text, not {type(text).__name__}")
     if not text.startswith(_SCHEME):  # R-ID-01
         raise SpiffeIdError(
-            f"{_shown(text)} does not begin with {_SCHEME!r}: a SPIFFE ID is a whole URI "
+            f"{shown(text)} does not begin with {_SCHEME!r}: a SPIFFE ID is a whole URI "
             "(SPIFFE-ID section 2)",
         )
     name, _, path = text.removeprefix(_SCHEME).partition("/")
     for mark, what in (("?", "query"), ("#", "fragment")):  # R-ID-02
         if mark in text:
             raise SpiffeIdError(
-                f"{_shown(text)} has a {what}: a SPIFFE ID has none (SPIFFE-ID section 2)",
+                f"{shown(text)} has a {what}: a SPIFFE ID has none (SPIFFE-ID section 2)",
             )
     _check_trust_domain(name, text)
     # The trust domain is good, so a segment is not: the first that the grammar refuses.
     segment = next((each for each in path.split("/") if not _SEGMENT.fullmatch(each)), "")
     if not segment:  # R-ID-08
         raise SpiffeIdError(
-            f"{_shown(text)} has an empty path segment or ends with a slash "
-            "(SPIFFE-ID section 2.2)",
+            f"{shown(text)} has an empty path segment or ends with a slash (SPIFFE-ID section 2.2)",
         )
     raise SpiffeIdError(
-        f"{_shown(text)} has the path segment {_shown(segment)}: only "
+        f"{shown(text)} has the path segment {shown(segment)}: only "
         "a-z A-Z 0-9 . - _ are allowed, and no escapes (SPIFFE-ID section 2.2)",
     )

@@ -5,6 +5,8 @@ Standard: X509-SVID section 4, Workload API section 5.1.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 from cryptography import x509
@@ -44,6 +46,9 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)  # TLS stacks do not offer P-521 by default
 MAX_KEY_BYTES: Final = 8 * 1024  # of DER; an RSA key of 8,192 bits has under 5 KiB
+MAX_PEM_BYTES: Final = 2 * MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
+_PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
+_KEY_BEGIN: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _PROBE: Final = b"does this key sign for this certificate?"
 _NOT_FITTING: Final = "the private key does not belong to the certificate of"
 
@@ -100,6 +105,11 @@ class X509Svid:
     def from_pem(cls, chain: bytes | str, key: bytes | str, *, hint: str = "") -> X509Svid:
         """Read a chain and an unencrypted key from PEM.
 
+        Args:
+            chain: Certificates, leaf first; text between them is passed over.
+            key: One private key, in PKCS#8 or the older forms of its kind.
+            hint: The operator's hint for choosing among several identities.
+
         Raises:
             X509SvidError: As for `parse`.
         """
@@ -108,6 +118,11 @@ class X509Svid:
         key_pem = key.encode(errors="replace") if isinstance(key, str) else key
         _check_bytes("certificate chain", chain_pem)
         _check_bytes("private key", key_pem)
+        _check_length(chain_pem.count(_PEM_BEGIN))
+        if len(chain_pem) > MAX_PEM_BYTES:
+            raise X509SvidError(f"the chain has {len(chain_pem)} bytes: at most {MAX_PEM_BYTES}")
+        if len(_KEY_BEGIN.findall(key_pem)) > 1:
+            raise X509SvidError("there is more than one private key: an SVID has one")
         try:
             certificates = load_pem(chain_pem)
         except CertificateError as error:
@@ -204,6 +219,8 @@ def _unpickled(chain_der: bytes, key_der: bytes, hint: str) -> X509Svid:
 
 
 def _svid(parts: tuple[bytes, ...], key: PrivateKey, hint: str) -> X509Svid:
+    if not isinstance(hint, str):
+        raise X509SvidError(f"a hint is text, not {type(hint).__name__}")
     certificates = _load_chain(parts)
     leaf, *intermediates = certificates
     try:
@@ -225,10 +242,7 @@ def _svid(parts: tuple[bytes, ...], key: PrivateKey, hint: str) -> X509Svid:
 def _load_chain(parts: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
     if not parts:
         raise X509SvidError("the certificate chain is empty (Workload API section 5.1)")
-    if len(parts) > MAX_CHAIN_LENGTH:
-        raise X509SvidError(
-            f"the chain has {len(parts)} certificates: at most {MAX_CHAIN_LENGTH}",
-        )
+    _check_length(len(parts))
     for number, part in enumerate(parts, 1):
         if len(part) > MAX_CERTIFICATE_BYTES:
             raise X509SvidError(
@@ -241,6 +255,11 @@ def _load_chain(parts: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
         raise X509SvidError("the chain has an element that is not a certificate") from error
 
 
+def _check_length(count: int) -> None:
+    if count > MAX_CHAIN_LENGTH:
+        raise X509SvidError(f"the chain has {count} certificates: at most {MAX_CHAIN_LENGTH}")
+
+
 def _check_bytes(what: str, data: object) -> None:
     if not isinstance(data, bytes):
         raise X509SvidError(f"the {what} is given as bytes, not {type(data).__name__}")
@@ -251,15 +270,16 @@ def _load_key(data: bytes, *, pem: bool) -> PrivateKey:
     if size > MAX_KEY_BYTES * (2 if pem else 1):
         raise X509SvidError(f"the private key has {size} bytes: at most {MAX_KEY_BYTES} of DER")
     load = load_pem_private_key if pem else load_der_private_key
-    try:
+    loaded: object = None
+    with contextlib.suppress(Exception):
         # The parser would test the primes of an RSA key, whatever their size, for minutes if it
         # must. Whether the key belongs to the leaf is found out by signing with it, below.
         loaded = load(data, password=None, unsafe_skip_rsa_key_validation=True)
-    except Exception:  # noqa: BLE001 - whatever the parser raises, the key is unusable
-        # The cause is dropped on purpose: parsers may quote what they read.
+    # Whatever the parser raised is dropped, cause and context: it may quote what it read.
+    if loaded is None:
         raise X509SvidError(
             "the private key cannot be read: it must be one unencrypted PKCS#8 key",
-        ) from None
+        )
     if isinstance(loaded, rsa.RSAPrivateKey) and MIN_RSA_BITS <= loaded.key_size <= MAX_RSA_BITS:
         return loaded
     if isinstance(loaded, ec.EllipticCurvePrivateKey) and isinstance(loaded.curve, _CURVES):

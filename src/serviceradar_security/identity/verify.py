@@ -8,6 +8,8 @@ closed here.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -30,15 +32,15 @@ from serviceradar_security.identity.doubt import why_untrusted
 from serviceradar_security.identity.leaf import Purpose, check_leaf, check_purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from serviceradar_security.identity.bundle import TrustBundle
     from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
-__all__ = ["MAX_CHAIN_LENGTH", "MAX_PATHS", "verify_x509_svid"]
+__all__ = ["MAX_CHAIN_BYTES", "MAX_CHAIN_LENGTH", "MAX_PATHS", "verify_x509_svid"]
 
 MAX_CHAIN_LENGTH: Final = 16
+MAX_CHAIN_BYTES: Final = 256 * 1024
 MAX_PATHS: Final = 100
 _SHOWN_DOMAINS: Final = 5
 
@@ -66,8 +68,8 @@ def verify_x509_svid(
     Raises:
         PeerVerificationError: The chain proves nothing; `reason` names the rule.
     """
-    if at.tzinfo is None:
-        raise TypeError("verify_x509_svid needs a timezone-aware time in `at`")
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise TypeError("verify_x509_svid needs a timezone-aware datetime in `at`")
     if purpose not in ("client", "server", None):
         raise ValueError(f"purpose is 'client', 'server' or None, not {purpose!r}")
     leaf, *intermediates = _parse_chain(chain)
@@ -80,7 +82,17 @@ def verify_x509_svid(
     return spiffe_id
 
 
+def _check_chain(chain: object) -> None:
+    if (
+        isinstance(chain, bytes | str)
+        or not isinstance(chain, Sequence)
+        or not all(isinstance(each, bytes) for each in chain[: MAX_CHAIN_LENGTH + 1])
+    ):
+        raise TypeError("verify_x509_svid needs a sequence of DER certificates in `chain`")
+
+
 def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
+    _check_chain(chain)
     if not chain:
         raise PeerVerificationError(
             "the peer showed no certificate: it needs an X.509-SVID",
@@ -92,7 +104,14 @@ def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
             reason="limit",
         )
     parsed = []
+    total = 0
     for number, der in enumerate(chain, 1):
+        total += len(der)
+        if total > MAX_CHAIN_BYTES:
+            raise PeerVerificationError(
+                f"the peer showed certificates of more than {MAX_CHAIN_BYTES} bytes",
+                reason="limit",
+            )
         if len(der) > MAX_CERTIFICATE_BYTES:
             raise PeerVerificationError(
                 f"certificate {number} of the peer has {len(der)} bytes: at most "
@@ -248,11 +267,12 @@ def _check_paths(
     """
     if len(intermediates) < 2:  # noqa: PLR2004 - one certificate joins in one way
         return
-    links = [(each.subject, each.issuer) for each in intermediates]
-    ways = Counter((leaf.issuer,))
+    # By their bytes: to compare names attribute by attribute, sixteen times, is a peer's lever.
+    links = [(each.subject.public_bytes(), each.issuer.public_bytes()) for each in intermediates]
+    ways = Counter((leaf.issuer.public_bytes(),))
     paths = 0
     for _ in range(MAX_CHAIN_LENGTH):
-        longer: Counter[x509.Name] = Counter()
+        longer: Counter[bytes] = Counter()
         for subject, issuer in links:
             longer[issuer] += ways[subject]
         paths += longer.total()

@@ -6,6 +6,7 @@ checked before; the way back takes our values as they are.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, overload
 
@@ -152,11 +153,11 @@ def _svid(value: spiffe.X509Svid) -> X509Svid:
         raise X509SvidError(
             f"the chain of {claimed} holds something that is not a certificate",
         ) from error
-    try:
+    key = None
+    with contextlib.suppress(Exception):  # neither cause nor context: it may quote the key
         key = value.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    except Exception:  # noqa: BLE001 - whatever the key raises, it is unusable
-        # The cause is dropped on purpose: it may quote the key.
-        raise X509SvidError(f"the private key of {claimed} cannot be written as PKCS#8") from None
+    if key is None:
+        raise X509SvidError(f"the private key of {claimed} cannot be written as PKCS#8")
     made = X509Svid.parse(chain, key)
     if made.spiffe_id != claimed:
         raise X509SvidError(

@@ -87,7 +87,7 @@ class _Client(WorkloadApiClient):
 
     def _get_spiffe_grpc_channel(self) -> grpc.Channel:
         options = (
-            ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_http_proxy", 0),  # R-EP-13
             ("grpc.use_local_subchannel_pool", 1),  # nothing is shared with the application
             # How long core waits for the first bytes of whoever listens there, also after the
             # channel was closed: 20 s unless told, and here no more than just past the deadline.

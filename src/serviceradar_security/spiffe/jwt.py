@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import spiffe
@@ -32,7 +34,7 @@ from serviceradar_security.workload.endpoint import WorkloadEndpoint
 from serviceradar_security.workload.failure import ADVICE, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = ["MAX_AUDIENCE_BYTES", "fetch_jwt_svid", "validate_jwt_svid"]
 
@@ -69,9 +71,12 @@ def fetch_jwt_svid(
         ConfigError: An argument cannot be used.
     """
     place, seconds = _place(endpoint), _seconds(timeout)
-    wanted = (audiences,) if isinstance(audiences, str) else tuple(audiences)
+    if not isinstance(audiences, Iterable):
+        raise ConfigError("audiences are given as one text or several")
+    given = (audiences,) if isinstance(audiences, str) else audiences
+    wanted = tuple(islice(given, MAX_AUDIENCES + 1))
     if not 1 <= len(wanted) <= MAX_AUDIENCES:
-        raise ConfigError(f"{len(wanted)} audiences are asked for: name 1 to {MAX_AUDIENCES}")
+        raise ConfigError(f"none or too many audiences are asked for: name 1 to {MAX_AUDIENCES}")
     for audience in wanted:
         _check_audience(audience)
     if spiffe_id is not None and not isinstance(spiffe_id, SpiffeId):

@@ -7,6 +7,7 @@ A token lets its bearer act as the workload, so it appears in no message, log or
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import re
@@ -41,6 +42,8 @@ _TOKEN: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+
 _ALGORITHMS: Final = frozenset(  # JWT-SVID section 2.1; neither `none` nor a shared secret
     ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"),
 )
+_HEADER: Final = frozenset(("alg", "kid", "typ"))
+_NO_JSON: Final = object()
 _TYPES: Final = ("JWT", "JOSE")  # JWT-SVID section 2.3
 _NAMES: Final = frozenset(("alg", "kid", "typ", "crit", "sub", "aud", "exp", "nbf", "iat"))
 _LEEWAY: Final = timedelta(seconds=60)  # for `nbf`: clocks differ; an end has no leeway
@@ -120,13 +123,14 @@ def read_token(
 
     Args:
         token: The token in JWS compact form.
-        audiences: Each of these must be among its audiences.
+        audiences: Each of these must be among its audiences; the callers see that there is one.
         at: The time of the verdict, timezone-aware.
         hint: The operator's hint.
 
     Raises:
         TokenError: It breaks a rule, which the message names.
     """
+    wanted = (audiences,) if isinstance(audiences, str) else tuple(audiences)
     header, claims = _read_parts(token)
     _check_header(header)
     _check_names(claims)
@@ -135,7 +139,7 @@ def read_token(
     try:
         held = _read_audience(claims)
         expiry, issued_at = _read_times(claims, at)
-        _check_audience(held, audiences)
+        _check_audience(held, wanted)
     except TokenError as error:
         error.spiffe_id = spiffe_id
         raise
@@ -180,10 +184,11 @@ def _read_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _decoded(part: str, what: str) -> bytes:
     # The cause is dropped here and below: it would carry parts of the token.
-    try:
+    data = None
+    with contextlib.suppress(ValueError):
         data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except ValueError:
-        raise TokenError(f"has a {what} that is not base64url") from None
+    if data is None:
+        raise TokenError(f"has a {what} that is not base64url")
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != part:
         raise TokenError(f"has a {what} that is not base64url in its one right form")
     return data
@@ -199,7 +204,10 @@ def _object(part: str, what: str) -> dict[str, Any]:
     except TokenError:
         raise
     except (ValueError, RecursionError):
-        raise TokenError(f"has a {what} that is not JSON") from None
+        value = _NO_JSON
+    # Here, where the parser's error is no context of ours: it holds what it read.
+    if value is _NO_JSON:
+        raise TokenError(f"has a {what} that is not JSON")
     if not isinstance(value, dict):
         raise TokenError(f"has a {what} that is not a JSON object")
     return value
@@ -238,9 +246,11 @@ def _check_header(header: dict[str, Any]) -> None:
         )
     if "kid" in header and not isinstance(header["kid"], str):
         raise TokenError("has a key ID that is not text (JWT-SVID section 2.2)")
-    if "crit" in header:
+    strange = header.keys() - _HEADER
+    if strange:
         raise TokenError(
-            "asks for extensions that nobody here understands (RFC 7515 section 4.1.11)"
+            f"has the header {_shown(min(strange))}: only alg, kid and typ are allowed (JWT-SVID "
+            "section 2)",
         )
 
 

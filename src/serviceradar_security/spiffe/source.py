@@ -62,7 +62,10 @@ class SpiffeX509Source:
             TypeError: It is none.
         """
         if not isinstance(source, spiffe.X509Source):
-            raise TypeError(f"a SpiffeX509Source is made of a spiffe.X509Source, not {source!r}")
+            raise TypeError(
+                "a SpiffeX509Source is made of a spiffe.X509Source, not of "
+                f"{type(source).__name__}",
+            )
         self._source = source
         self._now = now
         self._pid = os.getpid()

@@ -29,6 +29,7 @@ IDS = st.builds(
     DOMAINS,
     st.lists(SEGMENTS, max_size=3),
 )
+PREFIXES = ("spiffe://a/a", "spiffe://a")
 SIMPLE = st.one_of(
     st.lists(IDS, max_size=4).map(authorize_one_of),
     DOMAINS.map(authorize_member_of),
@@ -77,11 +78,38 @@ def test_what_is_no_id_of_the_set_never_matches(ids: list[SpiffeId], text: str) 
 
 @given(AUTHORIZERS, st.text(max_size=40))
 def test_only_spiffe_ids_match(authorizer: Authorizer, text: str) -> None:
-    """Whatever matches is a SPIFFE ID, but for dot segments, which core refuses itself."""
-    for candidate in (text, f"spiffe://{text}"):
-        without_dots = re.sub(r"/\.\.?(?=/|$)", "/x", candidate)
+    """Whatever matches is a SPIFFE ID."""
+    for candidate in (text, f"spiffe://{text}", *(f"{each}/{text}" for each in PREFIXES)):
         if matches(authorizer, candidate):
-            assert str(SpiffeId.parse(without_dots)) == without_dots
+            assert str(SpiffeId.parse(candidate)) == candidate
+
+
+@pytest.mark.parametrize(
+    ("tail", "matched"),
+    [
+        ("/.", False),
+        ("/..", False),
+        ("/../x", False),
+        ("/x/../../y", False),
+        ("/...", True),
+        ("/.a", True),
+        ("/..a", True),
+        ("/a..", True),
+        ("/.-", True),
+        ("/..../x", True),
+        ("//x", False),
+        ("/", False),
+    ],
+)
+def test_dot_segments_are_no_segments(tail: str, matched: bool) -> None:
+    """No pattern lets a path climb out of its prefix (R-ID-09)."""
+    domain = TrustDomain.parse("td")
+    for authorizer in (
+        authorize_any(),
+        authorize_member_of(domain),
+        authorize_path_prefix(domain, "/ns"),
+    ):
+        assert matches(authorizer, f"spiffe://td/ns{tail}") == matched
 
 
 @pytest.mark.parametrize("text", ["", "a", "\n", "spiffe://td/x", NOBODY, "\x00", "ü"])

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NOBODY", "san_patterns"]
 
-_PATH: Final = "(/[A-Za-z0-9._-]+)+"
+# A segment of a path, which is neither "." nor "..": RE2 cannot look ahead.
+_SEGMENT: Final = r"/(\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*|\.{3}[A-Za-z0-9._-]*)"
+_PATH: Final = f"({_SEGMENT})+"
 NOBODY: Final = r"[^\s\S]"
 """A pattern that no text matches. An empty list of patterns would accept everybody."""
 _IDS_IN_A_PATTERN: Final = 200  # core limits the memory of one pattern
@@ -45,7 +47,7 @@ def san_patterns(authorizer: Authorizer) -> tuple[str, ...]:
         case MemberOf(trust_domain):
             return (f"spiffe://{re.escape(trust_domain.name)}{_PATH}",)
         case PathPrefix(prefix):
-            return (f"{re.escape(str(prefix))}(/[A-Za-z0-9._-]+)*",)
+            return (f"{re.escape(str(prefix))}({_SEGMENT})*",)
         case AnyOf(authorizers):
             each = dict.fromkeys(one for every in authorizers for one in san_patterns(every))
             return tuple(each) or (NOBODY,)
