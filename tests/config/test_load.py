@@ -271,9 +271,13 @@ def test_document_serves_as_base(file: Path) -> None:
 def test_room_exports() -> None:
     """The room offers what the surface promises of it, and all of that exists."""
     assert set(room.__all__) == {
+        "DATASVC_METHODS",
         "Config",
+        "Decision",
+        "RbacPolicy",
         "SecurityConfig",
         "TlsFiles",
+        "UnmatchedEntry",
         "apply_overlay",
         "load_config",
     }

@@ -15,6 +15,8 @@ except ImportError as _missing:
 
 from serviceradar_security.grpc.client import aio_channel, channel
 from serviceradar_security.grpc.interceptors import (
+    CallDecision,
+    CallPolicy,
     aio_server_interceptors,
     peer_id,
     server_interceptors,
@@ -22,6 +24,8 @@ from serviceradar_security.grpc.interceptors import (
 from serviceradar_security.grpc.server import server_credentials, server_options
 
 __all__ = [
+    "CallDecision",
+    "CallPolicy",
     "aio_channel",
     "aio_server_interceptors",
     "channel",

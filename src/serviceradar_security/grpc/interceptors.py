@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 import grpc.aio
@@ -28,17 +29,53 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.context import X509ContextSource
     from serviceradar_security.identity.spiffe_id import SpiffeId
 
-__all__ = ["aio_server_interceptors", "peer_id", "server_interceptors"]
+__all__ = [
+    "CallDecision",
+    "CallPolicy",
+    "aio_server_interceptors",
+    "peer_id",
+    "server_interceptors",
+]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _Problem = tuple[grpc.StatusCode, str]
 _BAD_REQUEST: Final = (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
 _NO_REQUEST: Final = (grpc.StatusCode.UNIMPLEMENTED, "This method needs exactly one request.")
+_NO_METHOD: Final = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+_NO_DECISION: Final = (grpc.StatusCode.INTERNAL, "this service could not decide on the call")
+
+
+class CallDecision(Protocol):
+    """What a policy says of one call."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the call may pass."""
+        ...
+
+    @property
+    def rule(self) -> str:
+        """Which rule decided; ``unknown_method`` for one that no role may call."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """The rule in a sentence that is fit for the caller."""
+        ...
+
+
+class CallPolicy(Protocol):
+    """Decide on each call of a verified peer, as `RbacPolicy` does."""
+
+    def decide(self, spiffe_id: SpiffeId, method: str, /) -> CallDecision:
+        """Decide on one call, given the caller and the full name of the method."""
+        ...
 
 
 def server_interceptors(
     source: X509ContextSource,
     authorizer: Authorizer,
+    policy: CallPolicy | None = None,
 ) -> list[grpc.ServerInterceptor]:
     """Make the interceptors of a ``grpc.server``.
 
@@ -51,16 +88,19 @@ def server_interceptors(
     Args:
         source: Gives the bundles.
         authorizer: Decides on proven IDs.
+        policy: Decides on each call of an authorized peer, as an `RbacPolicy`. Whom it refuses
+            gets PERMISSION_DENIED with its reason.
     """
-    return [_Interceptor(Judge(source, authorizer, purpose="client"))]
+    return [_Interceptor(Judge(source, authorizer, purpose="client"), policy)]
 
 
 def aio_server_interceptors(
     source: X509ContextSource,
     authorizer: Authorizer,
+    policy: CallPolicy | None = None,
 ) -> list[grpc.aio.ServerInterceptor]:
     """Make the interceptors of a ``grpc.aio.server``; as `server_interceptors`."""
-    return [_AioInterceptor(Judge(source, authorizer, purpose="client"))]
+    return [_AioInterceptor(Judge(source, authorizer, purpose="client"), policy)]
 
 
 def peer_id(context: grpc.ServicerContext | grpc.aio.ServicerContext[Any, Any]) -> SpiffeId:
@@ -105,8 +145,9 @@ def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 class _Interceptor(grpc.ServerInterceptor):
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, policy: CallPolicy | None = None) -> None:
         self._judge = judge
+        self._policy = policy
 
     def intercept_service(
         self,
@@ -114,13 +155,16 @@ class _Interceptor(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
         # Strangers do not learn which methods there are: they are judged before the answer.
-        handler = continuation(handler_call_details) or _unknown(_unimplemented)
-        return _rebuilt(handler, _guard(self._judge, handler, _behavior(handler)))
+        found = continuation(handler_call_details)
+        handler = found or _unknown(_unimplemented)
+        call = _Call(self._judge, self._policy, handler_call_details.method, found is not None)
+        return _rebuilt(handler, _guard(call, handler, _behavior(handler)))
 
 
 class _AioInterceptor(grpc.aio.ServerInterceptor):
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, policy: CallPolicy | None = None) -> None:
         self._judge = judge
+        self._policy = policy
 
     async def intercept_service(
         self,
@@ -130,16 +174,54 @@ class _AioInterceptor(grpc.aio.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details) or _unknown(_unimplemented_aio)
+        found = await continuation(handler_call_details)
+        handler = found or _unknown(_unimplemented_aio)
+        call = _Call(self._judge, self._policy, handler_call_details.method, found is not None)
         behavior = _behavior(handler)
         is_async = inspect.isasyncgenfunction(behavior) or inspect.iscoroutinefunction(behavior)
         # gRPC runs others in a thread, with the context of the sync API.
         guard = _guard_aio if is_async else _guard
-        return _rebuilt(handler, guard(self._judge, handler, behavior))
+        return _rebuilt(handler, guard(call, handler, behavior))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call: who judges its peer, what it asks for, and whether there is such a method."""
+
+    judge: Judge
+    policy: CallPolicy | None
+    method: str
+    is_implemented: bool
+
+    def admit(self, context: Any) -> tuple[SpiffeId | None, _Problem | None]:
+        """Give the verified peer, or how to refuse the call."""
+        try:
+            peer = self.judge.judge(context.auth_context(), context.peer())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not verified
+            return None, _status(error)
+        return peer, self._refusal(peer)
+
+    def _refusal(self, peer: SpiffeId) -> _Problem | None:
+        if self.policy is None:
+            return None
+        try:
+            decision = self.policy.decide(peer, self.method)
+            allowed, rule, reason = decision.allowed, decision.rule, decision.reason
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing allowed the call
+            _LOG.error(
+                "the policy failed with %s: refused", type(error).__name__
+            )  # no frames in the record
+            return _NO_DECISION
+        if allowed is True:
+            return None
+        # To somebody with a role a method that nobody wrote is not a forbidden one.
+        if rule == "unknown_method" and not self.is_implemented:
+            return _NO_METHOD
+        return grpc.StatusCode.PERMISSION_DENIED, reason
 
 
 def _guard(
-    judge: Judge,
+    call: _Call,
     handler: grpc.RpcMethodHandler[Any, Any],
     behavior: Callable[..., Any],
 ) -> Callable[..., Any]:
@@ -147,10 +229,9 @@ def _guard(
         requests: Iterator[Any],
         context: grpc.ServicerContext,
     ) -> tuple[Any, _VerifiedContext]:
-        try:
-            peer = judge.judge(context.auth_context(), context.peer())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not verified
-            context.abort(*_status(error))
+        peer, refusal = call.admit(context)
+        if peer is None or refusal:
+            context.abort(*(refusal or _NO_DECISION))
         if handler.request_streaming:
             return requests, _VerifiedContext(context, peer)
         for data in requests:
@@ -172,7 +253,7 @@ def _guard(
 
 
 def _guard_aio(
-    judge: Judge,
+    call: _Call,
     handler: grpc.RpcMethodHandler[Any, Any],
     behavior: Callable[..., Any],
 ) -> Callable[..., Any]:
@@ -180,10 +261,9 @@ def _guard_aio(
         requests: AsyncIterator[Any],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> tuple[Any, _VerifiedContext]:
-        try:
-            peer = judge.judge(context.auth_context(), context.peer())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the peer is not verified
-            await context.abort(*_status(error))
+        peer, refusal = call.admit(context)
+        if peer is None or refusal:
+            await context.abort(*(refusal or _NO_DECISION))
         if handler.request_streaming:
             return requests, _VerifiedContext(context, peer)
         data = await context.read()
@@ -255,11 +335,11 @@ def _rebuilt(
 
 
 def _unimplemented(_requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-    context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+    context.abort(*_NO_METHOD)
 
 
 async def _unimplemented_aio(
     _requests: Any,
     context: grpc.aio.ServicerContext[Any, Any],
 ) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+    await context.abort(*_NO_METHOD)

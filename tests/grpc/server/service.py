@@ -23,6 +23,7 @@ from serviceradar_security.grpc.server import server_credentials, server_options
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+    from serviceradar_security.grpc.interceptors import CallPolicy
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.bundle import TrustBundle
     from serviceradar_security.identity.context import X509Context
@@ -187,6 +188,7 @@ class Setup:
     inner: Sequence[Any] = ()
     behaviors: Callable[[Seen], dict[str, Callable[..., Any]]] | None = None
     generic: Sequence[grpc.GenericRpcHandler] = ()
+    policy: CallPolicy | None = None
 
 
 def _add_ports(server: Any, setup: Setup) -> tuple[int, ...]:
@@ -207,7 +209,8 @@ def running(stack: str, setup: Setup) -> Iterator[Running]:
 def running_sync(setup: Setup) -> Iterator[Running]:
     """Run a ``grpc.server``."""
     seen = Seen()
-    ours = server_interceptors(setup.source, setup.authorizer) if setup.verify else []
+    trust = setup.source, setup.authorizer, setup.policy
+    ours = server_interceptors(*trust) if setup.verify else []
     with ThreadPoolExecutor(8) as pool:
         server = grpc.server(
             pool,
@@ -234,7 +237,8 @@ def running_aio(setup: Setup) -> Iterator[Running]:
 
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
-        ours = aio_server_interceptors(setup.source, setup.authorizer) if setup.verify else []
+        trust = setup.source, setup.authorizer, setup.policy
+        ours = aio_server_interceptors(*trust) if setup.verify else []
         pool = ThreadPoolExecutor(4)
         server = grpc.aio.server(
             pool,
