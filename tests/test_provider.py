@@ -12,6 +12,7 @@ import pytest
 
 from serviceradar_security import (
     ConfigError,
+    RbacPolicy,
     SecurityError,
     SecurityProvider,
     SourceClosedError,
@@ -20,6 +21,7 @@ from serviceradar_security import (
     authorize_id,
     authorize_one_of,
 )
+from serviceradar_security.config import DATASVC_METHODS
 from serviceradar_security.grpc import peer_id
 from serviceradar_security.testing import FakeWorkloadApi
 
@@ -107,6 +109,47 @@ def test_a_closed_provider_is_refused() -> None:
         insecure.grpc_server_credentials()
 
 
+def test_mode_none_takes_no_policy() -> None:
+    """A policy decides on callers, and in mode ``none`` nobody is known: it is refused, not lost."""
+    policy = RbacPolicy.from_config({"roles": []}, methods=DATASVC_METHODS)
+    with SecurityProvider.open({"mode": "none"}, allow_insecure=True) as security:
+        with pytest.raises(ConfigError, match="policy"):
+            security.grpc_server_interceptors(policy)
+        with pytest.raises(ConfigError, match="policy"):
+            security.grpc_aio_server_interceptors(policy)
+
+
+@pytest.mark.parametrize(
+    ("role", "outcome"),
+    [("writer", POLLER), ("reader", "PERMISSION_DENIED")],
+)
+def test_a_policy_in_the_asyncio_twin(role: str, outcome: str) -> None:
+    """The provider's interceptors ask the policy about each call."""
+    block = {"roles": [{"identity": POLLER, "role": role}]}
+    policy = RbacPolicy.from_config(block, methods={"writer": ["/a.B/C"], "reader": []})
+    with (
+        FakeWorkloadApi([CORE]) as core_api,
+        FakeWorkloadApi([POLLER], authority=core_api.authority) as poller_api,
+    ):
+        core_block = {
+            "mode": "spiffe",
+            "trust_domain": "example.org",
+            "workload_socket": core_api.endpoint,
+        }
+        poller_block = {
+            "mode": "spiffe",
+            "server_spiffe_id": CORE,
+            "workload_socket": poller_api.endpoint,
+        }
+        serving = _serve_and_call(core_block, poller_block, policy)
+        if role == "writer":
+            assert asyncio.run(serving) == outcome
+            return
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            asyncio.run(serving)
+        assert caught.value.code().name == outcome
+
+
 def test_the_asyncio_twin_serves_and_calls() -> None:
     """Two services in asyncio, from their blocks alone, know each other."""
     with (
@@ -126,7 +169,11 @@ def test_the_asyncio_twin_serves_and_calls() -> None:
         assert asyncio.run(_serve_and_call(core_block, poller_block)) == POLLER
 
 
-async def _serve_and_call(core_block: dict[str, str], poller_block: dict[str, str]) -> str:
+async def _serve_and_call(
+    core_block: dict[str, str],
+    poller_block: dict[str, str],
+    policy: RbacPolicy | None = None,
+) -> str:
     async def handle(_request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return str(peer_id(context)).encode()
 
@@ -139,7 +186,7 @@ async def _serve_and_call(core_block: dict[str, str], poller_block: dict[str, st
         assert core.status().state.value == "READY"
         assert CORE in repr(poller)
         server = grpc.aio.server(
-            interceptors=core.grpc_aio_server_interceptors(),
+            interceptors=core.grpc_aio_server_interceptors(policy),
             options=core.grpc_server_options(),
         )
         handler: Any = grpc.unary_unary_rpc_method_handler(handle)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from serviceradar_security.config.load import load_config
     from serviceradar_security.config.overlay import apply_overlay
+    from serviceradar_security.config.rbac import RbacPolicy
     from serviceradar_security.config.security import SecurityConfig
     from serviceradar_security.errors import (
         ConfigError,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.verify import verify_x509_svid
     from serviceradar_security.provider import SecurityProvider
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
+    from serviceradar_security.workload.file_source import FileSource
     from serviceradar_security.workload.source import X509Source
     from serviceradar_security.workload.static import StaticSource
     from serviceradar_security.workload.watch import SourceStatus
@@ -62,11 +64,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Authorizer",
     "ConfigError",
+    "FileSource",
     "NoIdentityIssuedError",
     "OverlayRefusedError",
     "PeerError",
     "PeerNotAuthorizedError",
     "PeerVerificationError",
+    "RbacPolicy",
     "SecurityConfig",
     "SecurityError",
     "SecurityProvider",
@@ -102,6 +106,7 @@ __all__ = [
 _ROOMS = {
     "config.load": ("load_config",),
     "config.overlay": ("apply_overlay",),
+    "config.rbac": ("RbacPolicy",),
     "config.security": ("SecurityConfig",),
     "errors": (
         "ConfigError",
@@ -135,6 +140,7 @@ _ROOMS = {
     "identity.verify": ("verify_x509_svid",),
     "provider": ("SecurityProvider",),
     "workload.endpoint": ("WorkloadEndpoint",),
+    "workload.file_source": ("FileSource",),
     "workload.source": ("X509Source",),
     "workload.static": ("StaticSource",),
     "workload.watch": ("SourceStatus",),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import grpc
     import grpc.aio
 
+    from serviceradar_security.grpc.interceptors import CallPolicy
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509Context
     from serviceradar_security.identity.spiffe_id import SpiffeId
@@ -128,9 +129,9 @@ class SecurityProvider:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        import asyncio  # noqa: PLC0415 - users of threads do not pay for it
-
-        await asyncio.to_thread(self.close)
+        self._closed = True
+        if self._source is not None:
+            await self._source.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
         if self._source is None:
@@ -329,25 +330,34 @@ class SecurityProvider:
             return grpc.insecure_server_credentials()
         return adapter.server_credentials(self.source, self._server())
 
-    def grpc_server_interceptors(self) -> list[grpc.ServerInterceptor]:
+    def grpc_server_interceptors(
+        self,
+        policy: CallPolicy | None = None,
+    ) -> list[grpc.ServerInterceptor]:
         """Make the interceptors that verify and authorize every caller; put them first.
 
+        Args:
+            policy: Decides on each call of an authorized caller, as an `RbacPolicy`.
+
         Raises:
-            ConfigError: As for `grpc_server_credentials`.
+            ConfigError: As for `grpc_server_credentials`; or a policy was given in mode ``none``.
         """
         from serviceradar_security import grpc as adapter  # noqa: PLC0415 - an extra
 
-        if self._insecure():
+        if self._insecure(policy):
             return []
-        return adapter.server_interceptors(self.source, self._server())
+        return adapter.server_interceptors(self.source, self._server(), policy)
 
-    def grpc_aio_server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+    def grpc_aio_server_interceptors(
+        self,
+        policy: CallPolicy | None = None,
+    ) -> list[grpc.aio.ServerInterceptor]:
         """Make the interceptors of an asyncio server; as `grpc_server_interceptors`."""
         from serviceradar_security import grpc as adapter  # noqa: PLC0415 - an extra
 
-        if self._insecure():
+        if self._insecure(policy):
             return []
-        return adapter.aio_server_interceptors(self.source, self._server())
+        return adapter.aio_server_interceptors(self.source, self._server(), policy)
 
     def grpc_server_options(self) -> list[tuple[str, int]]:
         """Give the options that bound the age of connections by the life of our SVID."""
@@ -357,12 +367,13 @@ class SecurityProvider:
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _insecure(self, authorizer: Authorizer | None = None) -> bool:
+    def _insecure(self, expectation: Authorizer | CallPolicy | None = None) -> bool:
         if self._closed:
             raise SourceClosedError("the provider is closed: open a new one")
-        if self._source is None and authorizer is not None:
+        if self._source is None and expectation is not None:
             raise ConfigError(
-                'security mode "none" knows no peers, so an authorizer cannot be honoured',
+                'security mode "none" knows no peers, so no authorizer or policy can be honoured: '
+                'use mode "spiffe", or give none',
             )
         return self._source is None
 

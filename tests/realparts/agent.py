@@ -164,6 +164,15 @@ class SpireAgent(Part):
             what=f"the agent has dropped entry {entry_id}",
         )
 
+    def renewals(self, entry_id: str) -> int:
+        """Return how often the agent has got an SVID for an entry since it started."""
+        return sum(f'msg="SVID updated" entry={entry_id} ' in line for line in self._lines())
+
+    def answers(self, pid: int) -> int:
+        """Return how often the agent has sent X.509-SVIDs to a process since it started."""
+        said = f'msg="Fetched X.509 SVID" count=1 method=FetchX509SVID pid={pid} registered=true '
+        return sum(said in line for line in self._lines())
+
     def _await(self, condition: Callable[[], bool], *, timeout: float, what: str) -> None:
         if self.process is None:
             raise RealPartError(f"this agent was never started, so this cannot come true: {what}")
@@ -174,9 +183,12 @@ class SpireAgent(Part):
 
         It tells what it knows only to the workload concerned; its log tells us.
         """
-        lines = self.log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
-        about = [line for line in lines if f" entry={entry_id} " in line]
+        about = [line for line in self._lines() if f" entry={entry_id} " in line]
         return about[-1] if about else ""
+
+    def _lines(self) -> list[str]:
+        """Return what the agent has logged since it started."""
+        return self.log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
 
     def certificate(self) -> bytes:
         """Return the certificate (DER) that the agent shows to the server."""

@@ -85,7 +85,6 @@ def connected(api: FakeWorkloadApi) -> Iterator[grpc.Channel]:
     options = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.min_reconnect_backoff_ms", 20),
         ("grpc.initial_reconnect_backoff_ms", 20),
         ("grpc.enable_http_proxy", 0),
     ]

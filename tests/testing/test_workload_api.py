@@ -227,7 +227,7 @@ def test_hang(api: FakeWorkloadApi, channel: grpc.Channel) -> None:
     during = Watch(channel)
     eventually(lambda: api.requests == 2)
 
-    api._run(_nothing())  # one turn of the server's loop: what it had to say is said
+    api._listener.run(_nothing())  # one turn of the loop: what it had to say is said
     assert before.silent
     assert during.silent
     api.rotate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from serviceradar_security.workload.source import system_clock
+from serviceradar_security.workload.live import system_clock
 from serviceradar_security.workload.watch import Instant
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

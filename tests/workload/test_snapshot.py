@@ -76,7 +76,7 @@ def test_unusable_message(data: bytes, reason: str) -> None:
         ),
         pytest.param(
             {"x509_svid": b"".join(WEB.chain_der) + b"\0"},
-            "0x00, where a certificate begins",
+            "is not 0x30",
             id="R-X509-26 surplus byte",
         ),
         pytest.param({"x509_svid": b"-----BEGIN"}, "chain", id="R-X509-26 PEM"),
@@ -243,8 +243,6 @@ def test_empty_federated_bundle() -> None:
         pytest.param("https://b.test", der(B.bundle), id="R-WLAPI-17 https"),
         pytest.param("x" * 5000, der(B.bundle), id="R-WLAPI-17 long"),
         pytest.param("b.test", b"junk", id="R-WLAPI-12 no DER"),
-        pytest.param("b.test", b"\x30\x00", id="R-WLAPI-12 no certificate"),
-        pytest.param("b.test", with_bad_version(B.bundle.der[0]), id="R-WLAPI-12 bad version"),
         pytest.param("b.test", der(B.bundle) + b"\0", id="R-WLAPI-12 surplus byte"),
         pytest.param("b.test", der(B.bundle)[:-1], id="R-WLAPI-12 cut off"),
     ],
@@ -260,6 +258,27 @@ def test_bad_federated_bundle(key: str, value: bytes) -> None:
     assert "is left out" in warning
     assert warning.isprintable()
     assert len(warning) < 700
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"\x30\x00", id="R-WLAPI-12 no certificate"),
+        pytest.param(with_bad_version(B.bundle.der[0]), id="R-WLAPI-12 bad version"),
+    ],
+)
+def test_a_federated_bundle_is_read_on_first_use(
+    value: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that then proves to be no row of certificates costs only itself: nobody of it is trusted."""
+    read = SnapshotReader().read(message(GOOD, federated={"b.test": value, "c.test": b""}))
+
+    assert read.warnings == ()
+    assert caplog.messages == []
+    assert read.context.bundles.get(TD_B) is None
+    assert set(read.context.bundles) == {TD_A, TD_C}
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("bad", [False, True])

@@ -30,17 +30,22 @@ def ready(context: X509Context) -> Bench:
     return bench
 
 
+def planned(bench: Bench) -> float | None:
+    """Give the seconds until the stream is opened anew; None if that is not planned."""
+    at = bench.watch.next_attempt
+    return None if at is None else at - bench.clock().monotonic
+
+
 def test_an_open_stream_that_lets_the_identity_expire_is_opened_anew() -> None:
     """Silence past the end of the identity is no state to wait in: the stream is asked again."""
     bench = ready(WEB)
     bench.wait(99.9)
-    assert bench.watch.next_attempt is None
+    assert planned(bench) is None
 
     bench.wait(0.2)
 
     assert bench.status().state is State.EXPIRED
-    assert bench.watch.next_attempt is not None
-    assert 0 < bench.watch.next_attempt - bench.clock().monotonic <= 1
+    assert planned(bench) == ask_again_delay(1, 0.5)
     assert bench.status().next_attempt is not None
 
 
@@ -50,11 +55,12 @@ def test_a_stream_that_brings_only_what_expired_is_asked_less_and_less() -> None
     bench.wait(101)
     waits = []
     for _ in range(10):
-        assert bench.watch.next_attempt is not None
-        waits.append(bench.watch.next_attempt - bench.clock().monotonic)
-        bench.wait(waits[-1])
+        wait = planned(bench)
+        assert wait is not None
+        waits.append(wait)
+        bench.wait(wait)
         bench.opened()
-        assert bench.watch.next_attempt is None
+        assert planned(bench) is None
         assert not bench.deliver(WEB)
 
     assert waits == sorted(waits)
@@ -154,6 +160,40 @@ def test_a_secondary_that_came_expired_is_left_out_at_once() -> None:
         "/web",
         "/late",
     ]
+
+
+def test_a_clock_that_is_set_back_takes_nothing_away() -> None:
+    """What ended by a clock that ran ahead is given again when the clock is right."""
+    bench = ready(ALL)
+    bench.wait(50)
+    assert len(bench.watch.context(bench.clock()).svids) == 2
+
+    bench.clock.wall -= timedelta(seconds=45)
+    bench.watch.ticked(bench.clock())
+
+    assert bench.watch.context(bench.clock()) is ALL
+    assert not bench.deliver(ALL)
+
+
+def test_an_identity_that_begins_late_is_asked_for_less_and_less() -> None:
+    """However near or far its begin, there is a pause between two attempts, and it grows."""
+    bench = Bench()
+    bench.clock.wall = WEB.default.not_before - timedelta(hours=1)
+    waits = []
+    for _ in range(12):
+        bench.opened()
+        assert not bench.deliver(WEB)
+        wait = planned(bench)
+        assert wait is not None
+        waits.append(wait)
+        bench.wait(wait)
+
+    assert waits[0] == 5.0
+    assert waits[-1] == 30.0
+    bench.clock.wall = WEB.default.not_before - timedelta(microseconds=1)
+    bench.opened()
+    assert not bench.deliver(WEB)
+    assert bench.watch.next_attempt == bench.clock().monotonic + 0.5
 
 
 @given(

@@ -3,79 +3,85 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.testing.certificates import (
+    UNKNOWN_EXTENSION,
+    IssuedCertificate,
+    KeyType,
+    Signer,
+    SigningKey,
+    extended_usage,
+    key_usage,
+    leaf_subject,
+    make_key,
+    sign_certificate,
+    tamper,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["FakeAuthority", "IssuedCertificate"]
+__all__ = ["FakeAuthority", "IntermediateMutations", "IssuedCertificate", "Mutations"]
 
 _BOTH_ROLES: Final = ("client", "server")
-_ROLES: Final = {
-    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
-    "server": ExtendedKeyUsageOID.SERVER_AUTH,
-}
+_SIGNER: Final = ("key_cert_sign", "crl_sign")
 _BACKDATE: Final = timedelta(seconds=10)  # as SPIRE does
-_USAGES: Final = (
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
-)
+_A_SECOND: Final = timedelta(seconds=1)
 
 
-class IssuedCertificate:
-    """A certificate with its key that may break every rule: what a hostile peer presents.
+class IntermediateMutations(TypedDict, total=False):
+    """What may be changed of the intermediates of a chain."""
 
-    Made by `FakeAuthority.issue_certificate`.
-    """
+    ca: bool | None
+    path_length: int | None
+    key_usage: Sequence[str] | None
+    not_before: datetime
+    not_after: datetime
+    extensions: Sequence[tuple[x509.ExtensionType, bool]]
 
-    def __init__(self, chain: Sequence[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> None:
-        """Hold a chain, leaf first, and its key."""
-        self.chain: tuple[x509.Certificate, ...] = tuple(chain)
-        self.key = key
 
-    @property
-    def leaf(self) -> x509.Certificate:
-        """The leaf certificate."""
-        return self.chain[0]
+class Mutations(TypedDict, total=False):
+    """What may be changed of a certificate: the keywords of `FakeAuthority.issue_certificate`."""
 
-    @property
-    def chain_der(self) -> tuple[bytes, ...]:
-        """The chain as DER, leaf first."""
-        return tuple(each.public_bytes(Encoding.DER) for each in self.chain)
-
-    @property
-    def key_der(self) -> bytes:
-        """The key as unencrypted PKCS#8."""
-        return self.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-
-    def to_pem(self) -> tuple[bytes, bytes]:
-        """Write ``(chain, key)`` as PEM."""
-        chain = b"".join(each.public_bytes(Encoding.PEM) for each in self.chain)
-        return chain, self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    not_before: datetime | None
+    skew: float
+    uris: Sequence[str] | None
+    dns_names: Sequence[str]
+    other_names: Sequence[x509.GeneralName]
+    common_name: str
+    subject: x509.Name | None
+    ca: bool | None
+    path_length: int | None
+    key_usage: Sequence[str] | None
+    key_usage_critical: bool
+    roles: Sequence[str] | None
+    key: SigningKey | None
+    key_type: KeyType
+    wrong_key: bool
+    unknown_critical: bool
+    extensions: Sequence[tuple[x509.ExtensionType, bool]]
+    intermediates: int
+    intermediate: IntermediateMutations | None
+    leaf_only: bool
+    with_root: bool
+    stranger: bool
+    self_signed: bool
+    tampered: bool
 
 
 class FakeAuthority:
     """The signing authority of a trust domain, for tests.
 
     It knows SPIRE's steps of an authority rotation: `prepare` publishes a new root beside the
-    old one, `activate` signs with it, `revoke` takes the old ones away; `rotate` is the first two.
+    old one, `activate` signs with it, `retire` takes the old ones away; `rotate` is the first two.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class FakeAuthority:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         ttl: float = 3600.0,
+        key_type: KeyType = "p256",
     ) -> None:
         """Make an authority with one root.
 
@@ -91,6 +98,7 @@ class FakeAuthority:
             trust_domain: The trust domain, or its name.
             now: The clock that validity is counted from.
             ttl: Life of issued SVIDs in seconds, unless `issue` is told otherwise.
+            key_type: The kind of the roots' keys.
         """
         self.trust_domain: TrustDomain = (
             trust_domain
@@ -99,14 +107,18 @@ class FakeAuthority:
         )
         self._now = now
         self._ttl = ttl
+        self._key_type: KeyType = key_type
         self._count = 0
         self._roots = [self._make_root()]
         self._active = 0
 
+    def __repr__(self) -> str:
+        return f"FakeAuthority({self.trust_domain.name!r}, {len(self._roots)} roots)"
+
     @property
     def bundle(self) -> TrustBundle:
         """The roots that are published now."""
-        der = b"".join(root.public_bytes(Encoding.DER) for root, _ in self._roots)
+        der = b"".join(root.certificate.public_bytes(Encoding.DER) for root in self._roots)
         return TrustBundle.from_der(self.trust_domain, der)
 
     def issue(
@@ -116,7 +128,7 @@ class FakeAuthority:
         ttl: float | None = None,
         not_after: datetime | None = None,
         hint: str = "",
-        **mutations: Any,
+        **mutations: Unpack[Mutations],
     ) -> X509Svid:
         """Issue an SVID that passes every rule, or fails to if `mutations` break one.
 
@@ -140,73 +152,97 @@ class FakeAuthority:
         ttl: float | None = None,
         not_after: datetime | None = None,
         not_before: datetime | None = None,
+        skew: float = 0.0,
         uris: Sequence[str] | None = None,
         dns_names: Sequence[str] = (),
+        other_names: Sequence[x509.GeneralName] = (),
         common_name: str = "",
-        ca: bool = False,
+        subject: x509.Name | None = None,
+        ca: bool | None = False,
+        path_length: int | None = None,
         key_usage: Sequence[str] | None = ("digital_signature",),
+        key_usage_critical: bool = True,
         roles: Sequence[str] | None = _BOTH_ROLES,
-        key: ec.EllipticCurvePrivateKey | None = None,
+        key: SigningKey | None = None,
+        key_type: KeyType = "p256",
+        wrong_key: bool = False,
+        unknown_critical: bool = False,
+        extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
         intermediates: int = 0,
+        intermediate: IntermediateMutations | None = None,
+        leaf_only: bool = False,
+        with_root: bool = False,
+        stranger: bool = False,
+        self_signed: bool = False,
+        tampered: bool = False,
     ) -> IssuedCertificate:
         """Issue a certificate that need not be an SVID; nothing is checked.
 
         Args:
             spiffe_id: The URI name; None for a certificate without one.
-            ttl: Life in seconds from now.
+            ttl: Life in seconds from now; negative for one that has expired.
             not_after: The end of its life instead.
             not_before: The begin of its life.
-            uris: URI names instead of the SPIFFE ID.
+            skew: Seconds by which the issuer's clock is ahead, or behind if negative.
+            uris: URI names instead of the SPIFFE ID: none, several, or no SPIFFE IDs.
             dns_names: DNS names beside it.
+            other_names: Names of any other kind beside it.
             common_name: A CN in the subject.
-            ca: Make it a CA certificate.
+            subject: The subject instead; an empty name makes the URI names critical.
+            ca: Make it a CA certificate; None leaves the basic constraints out.
+            path_length: How many CAs may follow, where `ca` is set.
             key_usage: The key usages, as named by `cryptography`; None for no such extension.
-            roles: ``client`` and ``server`` for the extended key usage; None for none.
+            key_usage_critical: Whether that extension is critical.
+            roles: ``client``, ``server`` and dotted object identifiers for the extended key
+                usage; None for none.
             key: The key, instead of a fresh one.
+            key_type: The kind of the fresh key.
+            wrong_key: Give the key of another certificate with it.
+            unknown_critical: Add a critical extension that nobody knows.
+            extensions: More extensions, each with whether it is critical.
             intermediates: Signing certificates between the root and the leaf.
+            intermediate: What to change of each of them.
+            leaf_only: Leave the intermediates out of the chain.
+            with_root: Put the root at the end of the chain.
+            stranger: Let it be signed by an authority that has the name, but not the key.
+            self_signed: Let it be signed by its own key.
+            tampered: Change it after it was signed.
+
+        Raises:
+            ConfigError: There is no such kind of key, key usage or role.
         """
-        begin = not_before or self._now() - _BACKDATE
-        life = self._ttl if ttl is None else ttl
-        end = not_after or self._now() + timedelta(seconds=life)
-        begin = min(begin, end - timedelta(seconds=1))
-        issuer, issuer_key = self._roots[self._active]
-        chain: list[x509.Certificate] = []
-        for _ in range(intermediates):
-            issuer, issuer_key = self._make_signer(issuer, issuer_key)
-            chain.insert(0, issuer)
-        own_key = key or ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [
-            x509.UniformResourceIdentifier(uri)
-            for uri in (
-                uris if uris is not None else () if spiffe_id is None else (str(spiffe_id),)
-            )
+        root = self._impostor() if stranger else self._roots[self._active]
+        signers = self._signers(root, intermediates, intermediate or {})
+        own_key = make_key(key_type) if key is None else key
+        name = leaf_subject(common_name) if subject is None else subject
+        names = _names(_uris(spiffe_id, uris), dns_names, other_names)
+        added = [
+            *_constraints(ca, path_length),
+            *_usage(key_usage, critical=key_usage_critical),
+            *([] if roles is None else [(extended_usage(roles), False)]),
+            # RFC 5280 section 4.2.1.6, R-X509-10
+            *([(x509.SubjectAlternativeName(names), not list(name))] if names else []),
+            *([(_unknown(), True)] if unknown_critical else []),
+            *extensions,
         ]
-        names += [x509.DNSName(name) for name in dns_names]
-        attributes = [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "FAKE"),
-        ]
-        if common_name:
-            attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name(attributes))
-            .issuer_name(issuer.subject)
-            .public_key(own_key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(ca, None), critical=True)
+        leaf = sign_certificate(
+            name,
+            own_key,
+            (name, own_key) if self_signed else (signers[0].certificate.subject, signers[0].key),
+            validity=self._validity(ttl, not_before, not_after, skew),
+            extensions=added,
         )
-        if key_usage is not None:
-            builder = builder.add_extension(_usage(*key_usage), critical=True)
-        if roles is not None:
-            usages = [_ROLES[role] for role in roles]
-            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        leaf = _with_key_ids(builder, own_key, issuer_key).sign(issuer_key, hashes.SHA256())
-        return IssuedCertificate([leaf, *chain], own_key)
+        above = [each.certificate for each in signers]
+        chain = [
+            tamper(leaf) if tampered else leaf,
+            *([] if leaf_only else above[:-1]),
+            *(above[-1:] if with_root else []),
+        ]
+        return IssuedCertificate(
+            chain,
+            make_key(key_type) if wrong_key else own_key,
+            spiffe_id=spiffe_id,
+        )
 
     def prepare(self) -> None:
         """Publish a new root beside the old ones; SVIDs are still signed by the old one."""
@@ -216,27 +252,55 @@ class FakeAuthority:
         """Sign with the newest root from now on."""
         self._active = len(self._roots) - 1
 
-    def revoke(self) -> None:
+    def retire(self) -> None:
         """Take every root but the active one out of the bundle."""
         self._roots = [self._roots[self._active]]
         self._active = 0
 
+    def revoke(self) -> None:
+        """Do as `retire`: SPIRE's word for that step."""
+        self.retire()
+
     def rotate(self) -> None:
-        """Publish a new root and sign with it; the old ones stay published until `revoke`."""
+        """Publish a new root and sign with it; the old ones stay published until `retire`."""
         self.prepare()
         self.activate()
 
-    def _make_root(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        return self._sign_ca(key, self._ca_name("root"), None), key
-
-    def _make_signer(
+    def _validity(
         self,
-        issuer: x509.Certificate,
-        issuer_key: ec.EllipticCurvePrivateKey,
-    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        return self._sign_ca(key, self._ca_name("intermediate"), (issuer, issuer_key)), key
+        ttl: float | None,
+        not_before: datetime | None,
+        not_after: datetime | None,
+        skew: float,
+    ) -> tuple[datetime, datetime]:
+        now = self._now() + timedelta(seconds=skew)
+        begin = not_before or now - _BACKDATE
+        end = not_after or now + timedelta(seconds=self._ttl if ttl is None else ttl)
+        return min(begin, end - _A_SECOND), end
+
+    def _signers(
+        self,
+        root: Signer,
+        count: int,
+        changes: IntermediateMutations,
+    ) -> list[Signer]:
+        """Make the chain above the leaf: who signs it first, the root last."""
+        signers = [root]
+        for _ in range(count):
+            key = make_key("p256")
+            certificate = self._sign_ca(key, self._ca_name("intermediate"), signers[0], changes)
+            signers.insert(0, Signer(certificate, key))
+        return signers
+
+    def _make_root(self) -> Signer:
+        key = make_key(self._key_type)
+        return Signer(self._sign_ca(key, self._ca_name("root"), None, {}), key)
+
+    def _impostor(self) -> Signer:
+        """Make a root with the name of the active one, and a key of its own."""
+        key = make_key(self._key_type)
+        subject = self._roots[self._active].certificate.subject
+        return Signer(self._sign_ca(key, subject, None, {}), key)
 
     def _ca_name(self, kind: str) -> x509.Name:
         # Distinct names, as SPIRE's serial number in the subject gives: gRPC core needs them.
@@ -251,36 +315,58 @@ class FakeAuthority:
 
     def _sign_ca(
         self,
-        key: ec.EllipticCurvePrivateKey,
+        key: SigningKey,
         name: x509.Name,
-        issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None,
+        issuer: Signer | None,
+        changes: IntermediateMutations,
     ) -> x509.Certificate:
-        issuer_name, issuer_key = (issuer[0].subject, issuer[1]) if issuer else (name, key)
+        now = self._now()
         uri = x509.UniformResourceIdentifier(str(self.trust_domain.id))
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(issuer_name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now() - timedelta(days=1))
-            .not_valid_after(self._now() + timedelta(days=3650))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
-            .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+        return sign_certificate(
+            name,
+            key,
+            (issuer.certificate.subject, issuer.key) if issuer else (name, key),
+            validity=(
+                changes.get("not_before", now - timedelta(days=1)),
+                changes.get("not_after", now + timedelta(days=3650)),
+            ),
+            extensions=[
+                *_constraints(changes.get("ca", True), changes.get("path_length")),
+                *_usage(changes.get("key_usage", _SIGNER), critical=True),
+                (x509.SubjectAlternativeName([uri]), False),
+                *changes.get("extensions", ()),
+            ],
         )
-        return _with_key_ids(builder, key, issuer_key).sign(issuer_key, hashes.SHA256())
 
 
-def _usage(*on: str) -> x509.KeyUsage:
-    return x509.KeyUsage(**{name: name in on for name in _USAGES})
+_Extensions = list[tuple[x509.ExtensionType, bool]]
 
 
-def _with_key_ids(
-    builder: x509.CertificateBuilder,
-    key: ec.EllipticCurvePrivateKey,
-    issuer_key: ec.EllipticCurvePrivateKey,
-) -> x509.CertificateBuilder:
-    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    return builder.add_extension(own, critical=False).add_extension(issuer, critical=False)
+def _uris(spiffe_id: SpiffeId | str | None, uris: Sequence[str] | None) -> Sequence[str]:
+    if uris is not None:
+        return uris
+    return () if spiffe_id is None else (str(spiffe_id),)
+
+
+def _names(
+    uris: Sequence[str],
+    dns_names: Sequence[str],
+    others: Sequence[x509.GeneralName],
+) -> list[x509.GeneralName]:
+    return [
+        *(x509.UniformResourceIdentifier(each) for each in uris),
+        *(x509.DNSName(each) for each in dns_names),
+        *others,
+    ]
+
+
+def _constraints(ca: bool | None, path_length: int | None) -> _Extensions:  # noqa: FBT001 - passed on as it came
+    return [] if ca is None else [(x509.BasicConstraints(ca, path_length), True)]
+
+
+def _usage(chosen: Sequence[str] | None, *, critical: bool) -> _Extensions:
+    return [] if chosen is None else [(key_usage(chosen), critical)]
+
+
+def _unknown() -> x509.UnrecognizedExtension:
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(UNKNOWN_EXTENSION), b"\x05\0")

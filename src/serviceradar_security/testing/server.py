@@ -17,9 +17,22 @@ from serviceradar_security.workload.stream import CODES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Answer", "ServerConnection"]
+__all__ = ["Answer", "Pace", "ServerConnection"]
 
 _METHOD: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly bytes are written.
+
+    Attributes:
+        size: Bytes of each write.
+        pause: Seconds between two writes.
+    """
+
+    size: int
+    pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +57,13 @@ class ServerConnection(asyncio.Protocol):
         *,
         opened: Callable[[ServerConnection], None],
         lost: Callable[[ServerConnection], None],
+        pace: Pace | None = None,
     ) -> None:
         """Serve with what `called` gives for each call."""
         self._called = called
+        self._pace = pace
+        self._dripping = bytearray()  # what waits for its turn, if it is written slowly
+        self._drop: asyncio.TimerHandle | None = None
         self._opened = opened
         self._lost = lost
         self._h2 = h2.connection.H2Connection(
@@ -65,6 +82,10 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """End."""
+        if self._drop is not None:
+            self._drop.cancel()
+        self._streams.clear()
+        self._dripping.clear()
         self._lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -90,6 +111,19 @@ class ServerConnection(asyncio.Protocol):
                 case _:
                     pass
         self._pump()
+        self._flush()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was to be sent at full speed has left this process."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._pace is not None:
+            return True
+        return not any(self._streams.values()) and not transport.get_write_buffer_size()
+
+    def set_pace(self, pace: Pace | None) -> None:
+        """Write slowly from now on; None is full speed, also for what waits."""
+        self._pace = pace
         self._flush()
 
     def answer(self, answer: Answer) -> None:
@@ -160,5 +194,21 @@ class ServerConnection(asyncio.Protocol):
                 del waiting[:size]
 
     def _flush(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(self._h2.data_to_send())
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._dripping += self._h2.data_to_send()
+        if self._pace is None:
+            self._transport.write(bytes(self._dripping))
+            self._dripping.clear()
+        elif self._drop is None:
+            self._write_drop()
+
+    def _write_drop(self) -> None:
+        self._drop = None
+        if self._pace is None or self._transport is None or self._transport.is_closing():
+            return
+        if self._dripping:
+            self._transport.write(bytes(self._dripping[: self._pace.size]))
+            del self._dripping[: self._pace.size]
+            loop = asyncio.get_running_loop()
+            self._drop = loop.call_later(self._pace.pause, self._write_drop)

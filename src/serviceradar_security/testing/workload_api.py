@@ -1,99 +1,116 @@
-"""A Workload API for tests, on a real Unix socket, that can be told to misbehave."""
+"""A Workload API for tests, on a real socket, that can be told to misbehave."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
-import tempfile
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
-from serviceradar_security.errors import ConfigError
+from serviceradar_security.errors import ConfigError, WorkloadApiError
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
-from serviceradar_security.testing.authority import FakeAuthority
-from serviceradar_security.testing.server import Answer, ServerConnection
+from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.testing.authority import FakeAuthority, Mutations
+from serviceradar_security.testing.listener import Listener, TcpAddress, UnixAddress
+from serviceradar_security.testing.served import Given, Identity, Material, grown, response, wanted
+from serviceradar_security.testing.server import Answer, Pace, ServerConnection
 from serviceradar_security.workload.stream import CODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
     from types import TracebackType
 
     from serviceradar_security.identity.bundle import TrustBundle
-    from serviceradar_security.identity.svid import X509Svid
 
 __all__ = ["FakeWorkloadApi"]
 
-_DEADLINE: Final = 10.0
-_T = TypeVar("_T")
+_OVERSIZE: Final = 64 * 1024 * 1024 + 1  # more than an X509Source takes by default
+_NOBODY: Final = Answer(code="PERMISSION_DENIED", text="no identity issued")  # as SPIRE says it
+
+
+class _Change(Mutations, total=False):
+    """What may be changed of a rotation."""
+
+    ttl: float | None
+    not_after: datetime | None
 
 
 class FakeWorkloadApi:
     """Serve X.509-SVIDs as a SPIRE agent does, and fail on command.
 
-    Every caller of the socket gets the same identities. Each command has taken effect on the
-    open streams when it returns. After a fault, `allow` serves again, and so does whatever
-    changes what is served.
+    Every caller gets the same identities. Each command has taken effect on the open streams when
+    it returns: what it sends was handed to the system. After a fault, `allow` serves again, and so
+    does whatever changes what is served.
     """
 
     def __init__(
         self,
-        identities: Sequence[SpiffeId | str | X509Svid],
+        identities: Sequence[Given],
         *,
         authority: FakeAuthority | None = None,
         socket_path: str | Path | None = None,
+        tcp: bool = False,
         ttl: float = 3600.0,
+        timeout: float = 10.0,
     ) -> None:
         """Prepare; `start` or the context manager opens the socket.
 
         Args:
-            identities: What to issue: IDs, or SVIDs that are served as they are.
+            identities: What to issue: IDs, pairs of ID and hint, or SVIDs and certificates that
+                are served as they are.
             authority: Issues the SVIDs; None makes one for the trust domain of the first ID.
             socket_path: The socket; None takes a new one in a private folder.
+            tcp: Listen on a port of 127.0.0.1 instead.
             ttl: Life of the SVIDs in seconds.
+            timeout: Seconds that each command may take.
 
         Raises:
-            ConfigError: Neither an identity nor an authority is given.
+            ConfigError: Neither an identity nor an authority is given, or two addresses are.
         """
+        if tcp and socket_path is not None:
+            raise ConfigError("a FakeWorkloadApi has one address: give tcp or socket_path")
         self._ttl = ttl
-        self._folder: Path | None = None
-        self._socket_path = None if socket_path is None else Path(socket_path)
-        self._wanted = [_identity(each) for each in identities]
+        self._timeout = timeout
+        self._wanted = [wanted(each) for each in identities]
         if authority is None:
             if not self._wanted:
                 raise ConfigError("a FakeWorkloadApi needs an identity or an authority")
-            first = self._wanted[0]
-            authority = FakeAuthority(
-                (first if isinstance(first, SpiffeId) else first.spiffe_id).trust_domain,
-            )
-        self.authority = authority
+            authority = FakeAuthority(TrustDomain.parse(str(self._wanted[0].spiffe_id)))
+        self.authority: FakeAuthority = authority
+        self._redacted: set[str] = set()
         self._federated: dict[TrustDomain, TrustBundle] = {}
         self._answer = Answer()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._server: asyncio.Server | None = None
+        self._pace: Pace | None = None
         self._open: set[ServerConnection] = set()
         self._requests = 0
-        self._issue()
+        self._called = threading.Condition()
+        self._address = TcpAddress() if tcp else UnixAddress(socket_path)
+        self._listener = Listener(
+            self._address,
+            self._connect,
+            abort=self._abort,
+            timeout=timeout,
+        )
+        self._issue({})
 
     # ---- life ----------------------------------------------------------------------------------
 
     @property
     def socket_path(self) -> Path:
-        """Path of the socket."""
-        if self._socket_path is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="spiffe-"))
-            self._socket_path = self._folder / "agent.sock"
-        return self._socket_path
+        """Path of the socket.
+
+        Raises:
+            ConfigError: It listens on TCP.
+        """
+        if isinstance(self._address, TcpAddress):
+            raise ConfigError("this FakeWorkloadApi listens on TCP: use its endpoint")
+        return self._address.path
 
     @property
     def endpoint(self) -> str:
         """Address of the Workload API, as ``unix:///…``."""
-        return f"unix://{self.socket_path}"
+        return self._address.endpoint
 
     @property
     def connections(self) -> int:
@@ -105,59 +122,51 @@ class FakeWorkloadApi:
         """How many calls came so far."""
         return self._requests
 
+    @property
+    def svids(self) -> tuple[X509Svid, ...]:
+        """The SVIDs that are served now; other certificates that were given are not among them."""
+        return tuple(each for each in self._served if isinstance(each, X509Svid))
+
+    def wait_requests(self, number: int, *, timeout: float | None = None) -> None:
+        """Wait until so many calls came since the beginning.
+
+        Args:
+            number: How many.
+            timeout: Seconds to wait; None takes those of the fake.
+
+        Raises:
+            WorkloadApiError: They did not come in time.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        with self._called:
+            if not self._called.wait_for(lambda: self._requests >= number, seconds):
+                raise WorkloadApiError(
+                    f"{self._requests} calls came within {seconds:g} s, and not {number}: does the "
+                    "client use this endpoint, and does it call again after a failure?",
+                    code="DEADLINE_EXCEEDED",
+                )
+
     def start(self) -> Self:
         """Listen on the socket; an old socket there is replaced, any other file is not.
 
         Raises:
-            ConfigError: The path cannot be listened on.
+            ConfigError: The address cannot be listened on.
         """
-        if self._thread is not None:
-            return self
-        started = threading.Event()
-        failure: list[BaseException] = []
-
-        async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            try:
-                path = self.socket_path
-                self._server = await self._loop.create_unix_server(self._connect, str(path))
-                path.chmod(0o777)
-            except OSError as error:
-                failure.append(error)
-                started.set()
-                return
-            started.set()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._server.serve_forever()
-
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(serve()),
-            name="fake-workload-api",
-            daemon=True,
-        )
-        self._thread.start()
-        if not started.wait(_DEADLINE) or failure:
-            self._thread = None
-            raise ConfigError(f"the fake Workload API cannot listen on {self.socket_path}") from (
-                failure[0] if failure else None
-            )
+        self._listener.start()
         return self
 
-    def stop(self) -> None:
-        """Close the socket and every connection at once, as a killed agent does."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
+    def stop(self, *, leave_socket: bool = False) -> None:
+        """Close the socket and every connection at once, as a killed agent does.
 
-        async def shut() -> None:
-            for connection in tuple(self._open):
-                connection.abort()
-            if self._server is not None:
-                self._server.close()
+        Args:
+            leave_socket: Leave the socket's file behind, as a killed process does.
+        """
+        self._listener.stop(leave_socket=leave_socket)
 
-        self._run(shut())
-        thread.join(_DEADLINE)
-        self.socket_path.unlink(missing_ok=True)
+    def restart(self) -> None:
+        """Stop, and start again with a new socket in the place of the old one."""
+        self.stop()
+        self.start()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -169,56 +178,91 @@ class FakeWorkloadApi:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = self._socket_path = None
+
+    def __repr__(self) -> str:
+        ids = ", ".join(str(each.spiffe_id) for each in self._wanted)
+        return f"FakeWorkloadApi([{ids}], {self._address})"
 
     # ---- what it serves ------------------------------------------------------------------------
 
-    def rotate(self) -> tuple[X509Svid, ...]:
-        """Issue every identity anew and send it.
+    def rotate(self, **mutations: Unpack[_Change]) -> tuple[X509Svid, ...]:
+        """Issue every identity anew and send it; those given as they are stay so.
+
+        Args:
+            **mutations: As for `FakeAuthority.issue_certificate`, for this time.
 
         Returns:
-            The new SVIDs.
+            The SVIDs that are served now.
+
+        Raises:
+            X509SvidError: A mutation makes them unusable: nothing was sent. What agents never
+                send can be given as a certificate.
         """
-        self._issue()
-        self._change(Answer(message=self._message))
-        return tuple(self._svids)
+        self._issue(mutations)
+        self._serve()
+        return self.svids
 
     def rotate_authority(self) -> None:
-        """Publish a new root beside the old ones, and issue from it."""
+        """Publish a new root beside the old ones, and issue from it.
+
+        The old roots go with ``authority.retire()`` and `publish`.
+        """
         self.authority.rotate()
         self.rotate()
 
     def publish(self) -> None:
         """Send the identities as they are, with the authority's bundle of now."""
-        self._compose()
-        self._change(Answer(message=self._message))
+        self._serve()
 
-    def set_identities(self, identities: Sequence[SpiffeId | str | X509Svid]) -> None:
+    def set_identities(self, identities: Sequence[Given]) -> None:
         """Serve these identities from now on."""
-        self._wanted = [_identity(each) for each in identities]
+        self._wanted = [wanted(each) for each in identities]
+        self._redacted.clear()
         self.rotate()
 
     def federate(self, bundle: TrustBundle) -> None:
         """Send the bundle of another trust domain along."""
         self._federated[bundle.trust_domain] = bundle
-        self.publish()
+        self._serve()
 
-    def defederate(self, trust_domain: TrustDomain) -> None:
+    def defederate(self, trust_domain: TrustDomain | str) -> None:
         """Send the bundle of another trust domain no more."""
-        self._federated.pop(trust_domain, None)
-        self.publish()
+        name = TrustDomain.parse(trust_domain) if isinstance(trust_domain, str) else trust_domain
+        self._federated.pop(name, None)
+        self._serve()
+
+    def redact(self, identity: SpiffeId | str) -> None:
+        """Take one identity back, until `allow` or `set_identities`; the others stay as they are.
+
+        When none is left, calls are answered as `deny` does.
+
+        Raises:
+            ConfigError: It is not served.
+        """
+        if str(identity) not in {str(each.spiffe_id) for each in self._served}:
+            raise ConfigError(f"{identity} cannot be taken back: it is not served")
+        self._redacted.add(str(identity))
+        self._serve()
+
+    def expire(self) -> tuple[X509Svid, ...]:
+        """Issue every identity anew with an end that is over, and send it."""
+        return self.rotate(ttl=-1.0)
+
+    def skew(self, seconds: float) -> tuple[X509Svid, ...]:
+        """Issue every identity anew by a clock so far ahead, or behind if negative; send it."""
+        return self.rotate(skew=seconds)
 
     # ---- faults --------------------------------------------------------------------------------
 
     def allow(self) -> None:
-        """Serve again, after a fault."""
-        self.publish()
+        """End every fault: serve all identities again, at full speed."""
+        self._redacted.clear()
+        self._set_pace(None)
+        self._serve()
 
     def deny(self) -> None:
         """Answer as SPIRE does to a workload without a registration entry."""
-        self.fail("PERMISSION_DENIED", "no identity issued")
+        self._change(_NOBODY)
 
     def fail(self, code: str, text: str = "") -> None:
         """End the open streams, and answer every call, with this status code.
@@ -234,6 +278,25 @@ class FakeWorkloadApi:
         """Accept calls and say nothing; open streams stay open."""
         self._change(Answer(hang=True))
 
+    def drip(self, *, size: int = 64, pause: float = 0.001) -> None:
+        """Write so slowly from now on, until `allow`, and send what is served.
+
+        This and the commands after it return when they have begun to write.
+
+        Args:
+            size: Bytes of each write.
+            pause: Seconds between two writes.
+
+        Raises:
+            ConfigError: The numbers are no such pace.
+        """
+        if not (size >= 1 and pause >= 0.0):
+            raise ConfigError(
+                f"no pace: {size} bytes every {pause} s; give at least 1 byte and 0 s"
+            )
+        self._set_pace(Pace(size, pause))
+        self._serve()
+
     def end_stream(self) -> None:
         """End the open streams with OK; new calls are served as before."""
         self._each(lambda connection: connection.finish("OK", ""))
@@ -242,65 +305,72 @@ class FakeWorkloadApi:
         """Send these bytes as a message on the open streams."""
         self._each(lambda connection: connection.send(data))
 
+    def oversize(self, size: int = _OVERSIZE) -> None:
+        """Send what is served on the open streams, grown to so many bytes by an unknown field."""
+        self.send(grown(self._message(), size))
+
     # ---- inside --------------------------------------------------------------------------------
 
-    def _issue(self) -> None:
-        self._svids = [
-            self.authority.issue(each, ttl=self._ttl) if isinstance(each, SpiffeId) else each
+    @property
+    def _served(self) -> list[Material]:
+        return [each for each in self._issued if str(each.spiffe_id) not in self._redacted]
+
+    def _issue(self, mutations: _Change) -> None:
+        change: _Change = {"ttl": self._ttl, **mutations}
+        self._issued: list[Material] = [
+            self.authority.issue(each.spiffe_id, hint=each.hint, **change)
+            if isinstance(each, Identity)
+            else each
             for each in self._wanted
         ]
-        self._compose()
-        self._answer = Answer(message=self._message)
+        self._answer = self._serving()
 
-    def _compose(self) -> None:
-        bundle = b"".join(self.authority.bundle.der)
-        response = X509SVIDResponse(
-            svids=[
-                X509SVID(
-                    spiffe_id=str(svid.spiffe_id),
-                    x509_svid=b"".join(svid.chain_der),
-                    x509_svid_key=_key_der(svid),
-                    bundle=bundle,
-                    hint=svid.hint,
-                )
-                for svid in self._svids
-            ],
-            federated_bundles={
-                str(trust_domain.id): b"".join(each.der)
-                for trust_domain, each in self._federated.items()
-            },
-        )
-        self._message = response.SerializeToString()
+    def _message(self) -> bytes:
+        return response(self._served, self.authority.bundle, self._federated)
+
+    def _serving(self) -> Answer:
+        if self._redacted and not self._served:
+            return _NOBODY
+        return Answer(message=self._message())
+
+    def _serve(self) -> None:
+        self._change(self._serving())
 
     def _change(self, answer: Answer) -> None:
         self._answer = answer
         self._each(lambda connection: connection.answer(answer))
 
+    def _set_pace(self, pace: Pace | None) -> None:
+        self._pace = pace
+        self._each(lambda connection: connection.set_pace(pace))
+
     def _each(self, action: Callable[[ServerConnection], None]) -> None:
         async def act() -> None:
             for connection in tuple(self._open):
                 action(connection)
+            # A transport tells nobody when its buffer is empty.
+            while not all(connection.settled for connection in self._open):  # noqa: ASYNC110 - thus
+                await asyncio.sleep(0.001)
 
-        if self._thread is not None:
-            self._run(act())
+        if self._listener.running:
+            self._listener.run(act())
 
-    def _run(self, coroutine: Coroutine[object, object, _T]) -> _T:
-        loop = self._loop
-        if loop is None:
-            raise ConfigError("the fake Workload API was not started")
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(_DEADLINE)
+    def _abort(self) -> bool:
+        dropped = tuple(self._open)
+        for connection in dropped:
+            connection.abort()
+        return bool(dropped)
 
     def _connect(self) -> ServerConnection:
         def called() -> Answer:
-            self._requests += 1
+            with self._called:
+                self._requests += 1
+                self._called.notify_all()
             return self._answer
 
-        return ServerConnection(called, opened=self._open.add, lost=self._open.discard)
-
-
-def _identity(given: SpiffeId | str | X509Svid) -> SpiffeId | X509Svid:
-    return SpiffeId.parse(given) if isinstance(given, str) else given
-
-
-def _key_der(svid: X509Svid) -> bytes:
-    return svid.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return ServerConnection(
+            called,
+            opened=self._open.add,
+            lost=self._open.discard,
+            pace=self._pace,
+        )

@@ -38,12 +38,24 @@ class WorkloadEndpoint:
         path: Path of the Unix socket; empty for ``tcp``.
         host: IP address without brackets; empty for ``unix``.
         port: TCP port; 0 for ``unix``.
+
+    Raises:
+        ConfigError: The parts are no address: the rules are those of `parse`.
     """
 
     kind: Literal["unix", "tcp"]
     path: str = ""
     host: str = ""
     port: int = 0
+
+    def __post_init__(self) -> None:
+        parts = (self.kind, self.path, self.host, self.port)
+        try:
+            same = _read(str(self)) == parts
+        except (TypeError, UnicodeError):  # parts that cannot be written
+            same = False
+        if not same:
+            _refuse(parts, "is not what its text would be parsed to", "the text, and parse it")
 
     @classmethod
     def parse(cls, text: str) -> WorkloadEndpoint:
@@ -55,20 +67,7 @@ class WorkloadEndpoint:
         Raises:
             ConfigError: The text is no such address (Workload Endpoint section 4).
         """
-        if not isinstance(text, str) or not text:
-            _refuse(text, "is not an address", "unix:///run/spire/sockets/agent.sock")
-        if not _PRINTABLE.fullmatch(text):
-            _refuse(text, "has a space, a control or a non-ASCII character", "%-escapes")
-        scheme, colon, rest = text.partition(":")
-        for mark, what in (("?", "query"), ("#", "fragment")):  # R-EP-07
-            if mark in text:
-                _refuse(text, f"has a {what}", "the address alone")
-        if colon and scheme.lower() == "unix":  # schemes are case-insensitive (R-EP-02)
-            return cls("unix", path=_unix_path(text, rest))
-        if colon and scheme.lower() == "tcp":
-            host, port = _tcp_address(text, rest)
-            return cls("tcp", host=host, port=port)
-        return _refuse(text, "has neither the scheme unix nor tcp", "unix:///path or tcp://IP:port")
+        return cls(*_read(text))
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> WorkloadEndpoint:
@@ -105,6 +104,24 @@ class WorkloadEndpoint:
             if ":" in self.host
             else f"tcp://{self.host}:{self.port}"
         )
+
+
+def _read(text: str) -> tuple[Literal["unix", "tcp"], str, str, int]:
+    """Give kind, path, host and port."""
+    if not isinstance(text, str) or not text:
+        _refuse(text, "is not an address", "unix:///run/spire/sockets/agent.sock")
+    if not _PRINTABLE.fullmatch(text):
+        _refuse(text, "has a space, a control or a non-ASCII character", "%-escapes")
+    scheme, colon, rest = text.partition(":")
+    for mark, what in (("?", "query"), ("#", "fragment")):  # R-EP-07
+        if mark in text:
+            _refuse(text, f"has a {what}", "the address alone")
+    if colon and scheme.lower() == "unix":  # schemes are case-insensitive (R-EP-02)
+        return "unix", _unix_path(text, rest), "", 0
+    if colon and scheme.lower() == "tcp":
+        host, port = _tcp_address(text, rest)
+        return "tcp", "", host, port
+    return _refuse(text, "has neither the scheme unix nor tcp", "unix:///path or tcp://IP:port")
 
 
 def _unix_path(text: str, rest: str) -> str:
@@ -159,7 +176,8 @@ def _tcp_address(text: str, rest: str) -> tuple[str, int]:
 
 
 def _refuse(text: object, what: str, remedy: str) -> NoReturn:
+    # Whoever mixes up arguments must not find a key in the message.
+    quoted = "a PEM block" if "-----BEGIN" in ascii(text) else ascii(text)[:160]
     raise ConfigError(
-        f"Workload API address {ascii(text)[:160]} {what}: write {remedy} "
-        "(Workload Endpoint section 4)",
+        f"Workload API address {quoted} {what}: write {remedy} (Workload Endpoint section 4)",
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import random
+import re
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
+
+# Loaded here, since cryptography loads it in the thread that verifies first: a process that forks
+# in that moment leaves the child an import that never ends (D11).
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 
 from serviceradar_security.errors import WorkloadApiError
 from serviceradar_security.metrics.observer import Relay
@@ -18,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from serviceradar_security.identity.context import X509Context
+    from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
     from serviceradar_security.workload.failure import Failure
-    from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.limits import Limits
 
 __all__ = ["Engine"]
+
+_NUMBER: Final = re.compile(r"\d+")
 
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
 _T = TypeVar("_T")
@@ -77,6 +84,7 @@ class Engine:
         )
         self._shown = copy.copy(self.watch)
         self._causes = {""}
+        self._offered: X509Context | None = None
         self._relay = None if observer is None else Relay(observer, self.watch.status(clock()))
 
     def start(self) -> None:
@@ -140,9 +148,8 @@ class Engine:
             text = str(error)
             self._report(lambda now: self.watch.rejected(text, now))
             return
-        if self._report(lambda now: self.watch.delivered(snapshot.context, now)):
-            for publish in tuple(self.publish):
-                publish(snapshot.context)
+        self._report(lambda now: self.watch.delivered(snapshot.context, now))
+        self._offer()
         # After publishing: users need not wait for bundles that they never ask for.
         warnings = snapshot.warnings
         if warnings != self._warnings:  # once, not with each message
@@ -160,12 +167,22 @@ class Engine:
     def ticked(self) -> None:
         """Let time pass."""
         self._report(self.watch.ticked, quiet=True)
+        self._offer()  # a secondary identity may have ended
 
     def stopped(self) -> None:
         """Take note that the thread ends, and let go of the keys."""
         self._report(self.watch.closed, quiet=True)
         self._reader = SnapshotReader()
+        self._offered = None
         self._tell()
+
+    def _offer(self) -> None:
+        """Hand a snapshot that is new to the subscribers."""
+        held, before = self.watch.held, self._offered
+        self._offered = held
+        if held is not None and held is not before:
+            for publish in tuple(self.publish):
+                publish(held)
 
     def _tell(self) -> None:
         """Tell the observer what happened: in this thread alone, and outside of the lock.
@@ -189,7 +206,7 @@ class Engine:
             before = self.watch.state
             result = event(now)
             status = self.watch.status(now)
-            self._shown = copy.copy(self.watch)
+            self._shown = copy.copy(self.watch)  # in one step for all readers (R-WLAPI-06)
             if self._relay is not None:
                 self._relay.note(status, failure=failure)
             heard = not quiet or status.state is not before
@@ -206,9 +223,10 @@ class Engine:
         """Log each transition, and each cause once while a state lasts; not each attempt."""
         if status.state is not before:
             self._causes.clear()
-        elif status.cause in self._causes or len(self._causes) >= _MAX_CAUSES:
+        cause = _NUMBER.sub("", status.cause)  # "expired 1 s before it came", then "2 s"
+        if status.state is before and (cause in self._causes or len(self._causes) >= _MAX_CAUSES):
             return
-        self._causes.add(status.cause)
+        self._causes.add(cause)
         _log(status)
 
 

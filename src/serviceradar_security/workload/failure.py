@@ -16,6 +16,8 @@ class Kind(Enum):
     """Nobody listens there."""
     ENDED = "ended"
     """The stream ended or broke; also OK and CANCELLED, which are no end for us (R-WLAPI-03)."""
+    SILENT = "silent"
+    """It was connected and sent nothing in time, which is a pace of its own."""
     DENIED = "denied"
     """PERMISSION_DENIED: no identity is issued to this workload."""
     FATAL = "fatal"
@@ -45,6 +47,7 @@ class Failure:
 _DELAYS: Final = {
     Kind.UNREACHABLE: (0.1, 0.4),
     Kind.ENDED: (0.1, 5.0),
+    Kind.SILENT: (0.1, 0.4),
     Kind.DENIED: (0.5, 5.0),
     Kind.FAILED: (0.5, 10.0),
 }
@@ -54,6 +57,7 @@ _ASK_AGAIN: Final = (0.5, 30.0)  # likewise, of a stream that is open and brings
 ADVICE: Final = {
     Kind.UNREACHABLE: "start the SPIRE agent, or correct the address of its socket",
     Kind.ENDED: "look at the log of the SPIRE agent",
+    Kind.SILENT: "look at the log of the SPIRE agent, which may be stopped or overloaded",
     Kind.DENIED: "create a registration entry whose selectors match this workload",
     Kind.FATAL: "check that the address is that of a Workload API",
     Kind.FAILED: "look at the log of the SPIRE agent",

@@ -87,7 +87,7 @@ class Receiver:
             handler: What to report to.
             connect_timeout: Seconds for which opening a connection may take.
             answer_timeout: Seconds within which the first message must come: it is sent
-                without delay (Workload API section 4.3).
+                without delay (Workload API section 4.3, R-WLAPI-05).
             max_message_bytes: How large a message may be.
         """
         self._endpoint = endpoint
@@ -112,7 +112,7 @@ class Receiver:
         self._thread.start()
 
     def stop(self, *, timeout: float) -> None:
-        """Stop the thread and wait for it; may be called twice, in the thread itself and at exit.
+        """Stop the thread and wait for it; may be called twice, in it and at exit (R-WLAPI-35).
 
         The thread closes the descriptors as it ends, also if that is after the timeout.
         """
@@ -191,6 +191,7 @@ class Receiver:
         try:
             sock = self._connect()
         except OSError as error:
+            # Also where there is no socket yet (R-EP-14).
             self._handler.failed(Failure(Kind.UNREACHABLE, _describe(error)))
             return
         if sock is None:
@@ -202,7 +203,11 @@ class Receiver:
             self._handler.failed(failure)
 
     def _connect(self) -> socket.socket | None:
-        """Open a connection, or give None when stopped meanwhile. No proxy is used (R-EP-13)."""
+        """Open a connection, or give None when stopped meanwhile.
+
+        A new one for each attempt, so that no delay but ours counts (R-WLAPI-29); in clear
+        (R-EP-11), through no proxy (R-EP-13), for both kinds of address (R-EP-15).
+        """
         address: str | tuple[str, int]
         if self._endpoint.kind == "unix":
             family, address = socket.AF_UNIX, self._endpoint.path
@@ -252,7 +257,7 @@ class Receiver:
                 return None  # what this stream brought is to be asked for once more
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                return Failure(Kind.ENDED, f"no answer within {self._answer_timeout:g} s")
+                return Failure(Kind.SILENT, f"no answer within {self._answer_timeout:g} s")
             waits = [each for each in (attempt, tick, left) if each is not None]
             try:
                 ready = self._select(sock, min(waits) if waits else None, writing=bool(pending))

@@ -32,7 +32,7 @@ class ResponseError(ValueError):
 
 @dataclass(slots=True, repr=False)
 class SvidEntry:
-    """One ``X509SVID``; no ``repr``, since it holds a private key."""
+    """One ``X509SVID``; no ``repr``, since it holds a private key (R-WLAPI-36)."""
 
     spiffe_id: str = ""
     x509_svid: bytes = b""
@@ -122,8 +122,8 @@ def _text(data: bytes, start: int, stop: int) -> str:
     try:
         return data[start:stop].decode()
     except UnicodeDecodeError:
-        # The cause is dropped: it would carry the bytes.
-        raise ResponseError("a text in it is not UTF-8") from None
+        pass  # neither cause nor context: it would carry the bytes
+    raise ResponseError("a text in it is not UTF-8")
 
 
 def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -74,7 +74,9 @@ class SnapshotReader:
         self._svids: dict[tuple[bytes, bytes, str], X509Svid] = {}
 
     def read(self, data: bytes, *, at: datetime | None = None) -> Snapshot:
-        """Read one ``X509SVIDResponse``.
+        """Read one ``X509SVIDResponse``: the whole state, in which nothing of earlier ones is left.
+
+        What is no longer in it is gone: bundles and SVIDs too (R-WLAPI-06 to -08).
 
         Args:
             data: The message.
@@ -151,6 +153,7 @@ class SnapshotReader:
     def _read_svid(self, entry: SvidEntry) -> X509Svid:
         for name in ("spiffe_id", "x509_svid", "x509_svid_key", "bundle"):
             if not getattr(entry, name):
+                # An empty bundle as well: R-WLAPI-09, -11.
                 _refuse(f"the field {name} is empty (Workload API section 4.5)")
         key = (entry.x509_svid, entry.x509_svid_key, entry.hint)
         svid = self._svids.get(key) or X509Svid.parse(key[0], key[1], hint=key[2])
@@ -175,7 +178,7 @@ class SnapshotReader:
             return X509Context(svids=svids, bundles=bundles)
         try:
             picked = self._pick(tuple(svids))
-        except Exception as error:  # a user's function may raise anything (R-WLAPI-33)
+        except (Exception, SystemExit) as error:  # a user's function may do anything (R-WLAPI-33)
             raise WorkloadApiError(
                 f"the function given as `pick` failed with {type(error).__name__}: no identity "
                 "was chosen",
@@ -200,7 +203,7 @@ def _own_doubts(
 
 
 def _reason(error: Exception) -> str:
-    """Quote errors of ours; of others, which may quote what they read, the name alone."""
+    """Quote errors of ours; of others, which may quote a key, the name alone (R-WLAPI-36)."""
     return str(error) if isinstance(error, SecurityError) else f"{type(error).__name__}"
 
 

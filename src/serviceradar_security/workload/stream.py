@@ -59,7 +59,7 @@ class Message:
     data: bytes
 
     def __repr__(self) -> str:
-        return f"Message({len(self.data)} bytes)"  # it holds a private key
+        return f"Message({len(self.data)} bytes)"  # it holds a private key (R-WLAPI-36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class WorkloadStream:
             self._stream_id,
             [
                 (":method", "POST"),
-                (":scheme", "http"),
+                (":scheme", "http"),  # in clear, and nothing proves who asks (R-EP-11)
                 (":path", method),
                 (":authority", "localhost"),
                 ("te", "trailers"),

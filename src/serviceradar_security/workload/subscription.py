@@ -91,5 +91,5 @@ class Subscription:
                 continue  # it was taken as the one before was to be
             try:
                 self._callback(context)
-            except Exception:  # noqa: BLE001 - a user's function may raise anything
+            except (Exception, SystemExit):  # noqa: BLE001 - a user's function may raise anything
                 _LOG.exception("a subscriber of the identity source failed; the next call follows")

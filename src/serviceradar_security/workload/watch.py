@@ -6,7 +6,7 @@ person sees (errors, logs, `status()`) is rendered from the one record that this
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -33,8 +33,8 @@ __all__ = ["Instant", "SourceStatus", "State", "Watch", "utc_instant"]
 
 
 _LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
-_EARLY: Final = 5.0  # before an identity that has not begun is asked for again, at most
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_SOON: Final = 0.5  # the least wait before a stream that is open is opened anew
+_EARLY: Final = 5.0  # the first wait for an identity that has not begun, at most
 
 
 class Watch:
@@ -68,7 +68,6 @@ class Watch:
         self._since = now.wall
         self._delivered_context: X509Context | None = None
         self._context: X509Context | None = None  # what of it has not expired
-        self._first_end = _NEVER  # of an SVID that is not the default
         self._asked_again = 0
         self._failure: Failure | None = None
         self._rejection = ""
@@ -92,6 +91,11 @@ class Watch:
     def next_attempt(self) -> float | None:
         """When to open the stream anew, on the monotonic clock; None: not now."""
         return self._next_attempt
+
+    @property
+    def held(self) -> X509Context | None:
+        """The snapshot in force, without what of it has expired; None while there is none."""
+        return None if self._state is State.EXPIRED else self._context
 
     @property
     def updates(self) -> int:
@@ -131,7 +135,7 @@ class Watch:
             late = (now.wall - not_after).total_seconds()
             self.rejected(
                 f"the identity {context.default.spiffe_id} expired {late:.0f} s before it came: "
-                "compare the clocks of this host and of the SPIRE server",
+                "its agent may not reach the SPIRE server, or compare the clocks of both hosts",
                 now,
             )
             self._ask_again(now)
@@ -144,7 +148,7 @@ class Watch:
                 "the clocks of this host and of the SPIRE server",
                 now,
             )
-            self._plan(min(early, _EARLY), now)  # nobody sends it again by then unasked
+            self._ask_again(now, begins_in=early)  # nobody sends it again by then unasked
             return False
         self._delivered = True
         self._next_attempt = self._next_attempt_wall = None
@@ -155,8 +159,8 @@ class Watch:
         changed = self._context is None or context != self._delivered_context
         if changed:
             self._delivered_context = self._context = context
-            self._first_end = _first_end(context)
             self._updates += 1
+            self._attempts.clear()  # whoever brings news may be asked at once, should it die again
             self._last_update = now.wall
         self._enter(State.READY, now)
         self._settle(now)
@@ -172,7 +176,10 @@ class Watch:
         self._settle(now)
 
     def failed(self, failure: Failure, now: Instant) -> None:
-        """Take the end of a stream, or of the attempt to open one, and plan the next attempt."""
+        """Take the end of a stream, or of the attempt to open one, and plan the next attempt.
+
+        What is held stays until its end, and attempts never cease unless it is fatal (R-WLAPI-25).
+        """
         if self._state is State.CLOSED:
             return
         # Each kind has a count of its own, so that a peer that fails in turns is asked less and
@@ -214,7 +221,7 @@ class Watch:
             return None
         ends = []
         if self._state is not State.EXPIRED:
-            end = min(self._context.default.not_after, self._first_end)
+            end = min(each.not_after for each in self._context.svids)
             ends.append((end - now.wall).total_seconds())
         if self._taken_back_at is not None:
             ends.append(self._taken_back_at + self._grace - now.monotonic)
@@ -236,7 +243,7 @@ class Watch:
         if self._state is State.NO_IDENTITY:
             raise NoIdentityIssuedError(self._sentence(), code=code)
         if self._state is State.NO_AGENT:
-            raise WorkloadApiError(self._sentence(), code=code)
+            raise self.fatal or WorkloadApiError(self._sentence(), code=code)
         raise SourceError(self._sentence())
 
     def status(self, now: Instant) -> SourceStatus:
@@ -264,9 +271,7 @@ class Watch:
         if taken is not None and now.monotonic - taken >= self._grace:
             self._drop()  # the end of what was taken back
         if self._context is not None:
-            if self._first_end <= now.wall:  # expired means gone, for secondary identities too
-                self._context = _unexpired(self._context, now.wall)
-                self._first_end = _first_end(self._context)
+            self._leave_out_expired(now)
             expired = self._context.default.not_after <= now.wall
             troubled = self._failure is not None or bool(self._rejection)
             state = State.EXPIRED if expired else State.DEGRADED if troubled else State.READY
@@ -283,12 +288,28 @@ class Watch:
 
     def _drop(self) -> None:
         self._context = self._delivered_context = None
-        self._first_end = _NEVER
 
-    def _ask_again(self, now: Instant) -> None:
+    def _leave_out_expired(self, now: Instant) -> None:
+        """Expired means gone, for secondary identities too; what becomes of the default is a state.
+
+        Found anew from what was delivered, so that a clock that was set back takes nothing away.
+        """
+        whole, held = self._delivered_context, self._context
+        if whole is None or held is None or len(whole.svids) == 1:
+            return
+        kept = [each for each in whole.svids if each is whole.default or each.not_after > now.wall]
+        if len(kept) == len(whole.svids):
+            self._context = whole
+        elif len(kept) != len(held.svids):  # the same object while nothing ends
+            self._context = X509Context(svids=kept, bundles=whole.bundles, default=whole.default)
+
+    def _ask_again(self, now: Instant, *, begins_in: float | None = None) -> None:
         """Plan to open the stream anew, though it is open: it brings nothing valid."""
         self._asked_again += 1
-        self._plan(ask_again_delay(self._asked_again, self._random()), now)
+        delay = ask_again_delay(self._asked_again, self._random())
+        if begins_in is not None:
+            delay = max(_SOON, min(begins_in, max(_EARLY, delay)))
+        self._plan(delay, now)
 
     def _plan(self, delay: float, now: Instant) -> None:
         self._next_attempt = now.monotonic + delay
@@ -333,15 +354,3 @@ class Watch:
         }.get(self._state, f"the source is {self._state.value}")
         cause, advice = self._cause(), self._advice()
         return what + (f" ({cause})" if cause else "") + (f": {advice}" if advice else "")
-
-
-def _first_end(context: X509Context) -> datetime:
-    """Give the earliest end of an SVID that is not the default."""
-    others = [each.not_after for each in context.svids if each is not context.default]
-    return min(others, default=_NEVER)
-
-
-def _unexpired(context: X509Context, at: datetime) -> X509Context:
-    """Leave out secondary identities that have ended; what becomes of the default is a state."""
-    kept = [each for each in context.svids if each is context.default or each.not_after > at]
-    return X509Context(svids=kept, bundles=context.bundles, default=context.default)
