@@ -6,11 +6,13 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from serviceradar_security import X509Source
-from serviceradar_security.testing import FakeWorkloadApi
+from serviceradar_security import FileSource, X509Source
+from serviceradar_security.testing import FakeAuthority, FakeWorkloadApi
 from serviceradar_security.workload.status import State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from serviceradar_security.workload.failure import Failure
@@ -92,3 +94,31 @@ def test_an_observer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -
         assert source.wait_ready(timeout=5).default.spiffe_id.path == "/web"
 
     assert any("observer" in each for each in caplog.messages)
+
+
+def test_an_observer_of_files_hears_the_same(tmp_path: Path) -> None:
+    """A source of files tells of updates, refusals of what cannot be used, and its end."""
+    authority = FakeAuthority("example.org")
+    names = ("cert.pem", "key.pem", "bundle.pem")
+    cert, key, bundle = (tmp_path / name for name in names)
+
+    def write() -> None:
+        chain, secret = authority.issue(ID).to_pem()
+        cert.write_bytes(chain)
+        key.write_bytes(secret)
+        bundle.write_bytes(authority.bundle.to_pem())
+
+    write()
+    ear = Ear()
+    source = FileSource(
+        cert_file=cert, key_file=key, bundle_file=bundle, poll_interval=0.02, observer=ear
+    ).open()
+    ear.until("transition", State.STARTING, State.READY)
+    write()
+    ear.until("update", 2)
+    key.unlink()
+    ear.until("transition", State.READY, State.DEGRADED)
+    source.close()
+    ear.until("transition", State.DEGRADED, State.CLOSED)
+    assert len(ear.threads) == 1
+    assert threading.get_ident() not in ear.threads

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from serviceradar_security.identity.spiffe_id import TrustDomain
+    from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.file_reading import FileReader
     from serviceradar_security.workload.files import FilePath
     from serviceradar_security.workload.watch import Instant
@@ -46,6 +47,7 @@ class FileSource(LiveSource[FileEngine]):
         poll_interval: float = 5.0,
         hint: str = "",
         reader: FileReader | None = None,
+        observer: SourceObserver | None = None,
         clock: Callable[[], Instant] = system_clock,
     ) -> None:
         """Prepare a source; nothing is opened yet.
@@ -60,6 +62,7 @@ class FileSource(LiveSource[FileEngine]):
             poll_interval: Seconds from one look at the files to the next.
             hint: The hint that the identity gets.
             reader: Reads the files; None for the disk.
+            observer: Is told of each event, in the thread that reads.
             clock: Reads the clocks.
 
         Raises:
@@ -77,7 +80,13 @@ class FileSource(LiveSource[FileEngine]):
         used = DiskReader() if reader is None else reader
         self._files = files
         super().__init__(
-            lambda: FileEngine(files, reader=used, poll_interval=poll_interval, clock=clock),
+            lambda: FileEngine(
+                files,
+                reader=used,
+                poll_interval=poll_interval,
+                clock=clock,
+                observer=observer,
+            ),
             origin=files.certificate.path,
         )
 

@@ -17,7 +17,7 @@ from serviceradar_security.errors import (
     SourceTimeoutError,
     WorkloadApiError,
 )
-from serviceradar_security.workload.source_engine import SourceEngine
+from serviceradar_security.workload.source_engine import SourceEngine, SourceWatch
 from serviceradar_security.workload.subscription import Subscription
 from serviceradar_security.workload.watch import Instant, SourceStatus, utc_instant
 
@@ -41,7 +41,7 @@ def system_clock() -> Instant:
     return utc_instant(time.monotonic(), time.time())
 
 
-EngineT = TypeVar("EngineT", bound=SourceEngine)
+EngineT = TypeVar("EngineT", bound=SourceEngine[Any])
 
 
 class LiveSource(Generic[EngineT]):
@@ -295,7 +295,7 @@ class LiveSource(Generic[EngineT]):
             engine.abandon()
 
     def _try_ready(self, engine: EngineT, timeout: float, *, late: bool) -> X509Context | None:
-        watch = engine.look()
+        watch: SourceWatch = engine.look()
         try:
             return watch.context(engine.now())
         except SourceClosedError:
