@@ -36,9 +36,9 @@ def encoded(value: object) -> str:
 
 
 def good_claims(**changes: Any) -> dict[str, Any]:
-    """Give the claims of a token that lives for an hour; None takes one away."""
+    """Give the claims of a token that lives for a minute; None takes one away."""
     now = int(time.time())
-    claims = {"sub": ID, "aud": [AUDIENCE], "exp": now + 3600, "iat": now, **changes}
+    claims = {"sub": ID, "aud": [AUDIENCE], "exp": now + 60, "iat": now, **changes}
     return {name: value for name, value in claims.items() if value is not None}
 
 
