@@ -85,6 +85,34 @@ def test_two_hundred_forks_under_load() -> None:
     )
 
 
+@pytest.mark.parametrize("delay", [each * 0.0004 for each in range(25)])
+def test_a_fork_while_the_source_starts(delay: float, api: FakeWorkloadApi) -> None:
+    """A fork at any moment of a process's first reading leaves the child nothing locked for ever."""
+    run_alone(
+        """
+        import os, sys, time
+        from serviceradar_security import X509Source
+
+        source = X509Source(sys.argv[1]).open()
+        time.sleep(float(sys.argv[2]))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                source.wait_ready(timeout=20)
+                os._exit(0)
+            except BaseException as error:
+                print(error, file=sys.stderr, flush=True)
+            finally:
+                os._exit(9)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        source.wait_ready(timeout=20)
+        """,
+        api.endpoint,
+        str(delay),
+        measured=False,
+    )
+
+
 CASES: Final[dict[str, tuple[Callable[[FakeWorkloadApi], object], str]]] = {
     "an identity": (lambda api: None, "state is State.READY"),
     "no identity": (lambda api: api.deny(), "cause"),

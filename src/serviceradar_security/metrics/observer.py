@@ -98,7 +98,7 @@ class ObserverGroup:
         for number, observer in enumerate(self._observers):
             try:
                 call(observer)
-            except Exception:  # noqa: BLE001 - a user's observer may raise anything
+            except (Exception, SystemExit):  # noqa: BLE001 - a user's observer may raise anything
                 level = logging.DEBUG if (number, method) in self._failed else logging.ERROR
                 self._failed.add((number, method))
                 _LOG.log(

@@ -145,6 +145,7 @@ class Listener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None
+        self._pid = os.getpid()
 
     @property
     def running(self) -> bool:
@@ -159,6 +160,7 @@ class Listener:
         """
         if self._thread is not None:
             return
+        self._pid = os.getpid()
         try:
             bound = self.address.bind()
         except (OSError, ValueError) as error:
@@ -184,6 +186,8 @@ class Listener:
             leave_socket: Whether the socket's file stays.
         """
         thread, self._thread = self._thread, None
+        if os.getpid() != self._pid:
+            return  # it goes on in the process that started it
         if thread is not None:
 
             async def shut() -> None:
@@ -202,6 +206,12 @@ class Listener:
             WorkloadApiError: It is not done in time.
         """
         loop = self._loop
+        if os.getpid() != self._pid:
+            coroutine.close()
+            raise ConfigError(
+                "the fake Workload API runs in the process that started it, and this one was "
+                "forked from it: command it there",
+            )
         if loop is None or loop.is_closed():
             coroutine.close()
             raise ConfigError("the fake Workload API does not run: start it first")
@@ -236,6 +246,8 @@ class Listener:
             started.set()
             await self._ended.wait()
             loop.remove_reader(bound)
+            with contextlib.suppress(OSError):  # a forked child has it too, and must not keep it
+                bound.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(*welcomes, return_exceptions=True)
         while self._abort():  # noqa: ASYNC110 - protocols are told in the next turn of the loop
             await asyncio.sleep(0)

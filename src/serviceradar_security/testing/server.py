@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
@@ -145,6 +147,9 @@ class ServerConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection."""
         if self._transport is not None:
+            bound = self._transport.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # a forked child has it too, and must not keep it
+                bound.shutdown(socket.SHUT_RDWR)
             self._transport.abort()
 
     def _request(self, stream: int, headers: list[tuple[str, str]]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 
 from serviceradar_security.errors import WorkloadApiError
+from serviceradar_security.workload.reading import READING
 from serviceradar_security.workload.receiver import Receiver
 from serviceradar_security.workload.snapshot import Picker, SnapshotReader
 from serviceradar_security.workload.source_engine import SourceEngine
@@ -100,7 +101,8 @@ class Engine(SourceEngine[Watch]):
     def message(self, data: bytes) -> None:
         """Take a message, or count it as refused."""
         try:
-            snapshot = self._reader.read(data, at=self._clock().wall)
+            with READING:
+                snapshot = self._reader.read(data, at=self._clock().wall)
         except WorkloadApiError as error:
             text = str(error)
             self.report(lambda now: self.watch.rejected(text, now))
@@ -108,7 +110,8 @@ class Engine(SourceEngine[Watch]):
         self.report(lambda now: self.watch.delivered(snapshot.context, now))
         self._offer()
         # After publishing: users need not wait for bundles that they never ask for.
-        warnings = snapshot.warnings
+        with READING:
+            warnings = snapshot.warnings
         if warnings != self._warnings:  # once, not with each message
             self._warnings = warnings
             for warning in warnings[:_MAX_WARNINGS]:
@@ -135,7 +138,10 @@ class Engine(SourceEngine[Watch]):
 
     def _offer(self) -> None:
         """Hand a snapshot that is new to the subscribers."""
-        held, before = self.watch.held, self._offered
+        with self.changed:
+            held, before = self.watch.held, self._offered
         self._offered = held
+        if held is None and before is not None:
+            self._reader.forget()  # what was withdrawn or has expired is not kept here either
         if held is not None and held is not before:
             self.offer(held)

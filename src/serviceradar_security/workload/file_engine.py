@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from serviceradar_security.workload.file_reading import FileProblem, FilesReader
 from serviceradar_security.workload.file_watch import FileWatch
+from serviceradar_security.workload.reading import say
 from serviceradar_security.workload.source_engine import SourceEngine
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FileEngine"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
+_PAUSE: Final = 1.0
 _LONGEST_WAIT: Final = 60.0  # the wall clock may be set meanwhile
 _MAX_TOLD: Final = 20  # different warnings, and causes while one state lasts, that are logged
 
@@ -81,7 +84,12 @@ class FileEngine(SourceEngine[FileWatch]):
         try:
             outcome = self._reader.look(at=self._clock().wall)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not freeze an identity in silence
-            _LOG.exception("the files of an identity could not be read for an unexpected reason")
+            say(
+                _LOG,
+                logging.ERROR,
+                "the files could not be read for an unexpected reason",
+                trace=True,
+            )
             outcome = FileProblem(
                 f"unexpected {type(error).__name__} as the files were read",
                 "please report it",
@@ -98,15 +106,27 @@ class FileEngine(SourceEngine[FileWatch]):
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self.tell()
-                if self._wait():
-                    self.poll()
-                else:
-                    self.report(self.watch.ticked, quiet=True)
+                try:
+                    self._step()
+                except Exception:  # noqa: BLE001 - a defect, or a handler of the user's log
+                    # The thread outlives it: a source that nobody closed does not end.
+                    say(_LOG, logging.ERROR, "the watch of files failed and goes on", trace=True)
+                    self._wake_after(_PAUSE)
         finally:
             self.report(self.watch.closed, quiet=True)
             self._reader.forget()
             self.tell()
+
+    def _step(self) -> None:
+        self.tell()
+        if self._wait():
+            self.poll()
+        else:
+            self.report(self.watch.ticked, quiet=True)
+
+    def _wake_after(self, seconds: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=seconds)
 
     def _wait(self) -> bool:
         """Wait for the next event; tell whether it is time to look at the files."""

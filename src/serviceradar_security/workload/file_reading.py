@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
 
 from serviceradar_security.workload.file_material import UnusableFileError, read_material
+from serviceradar_security.workload.reading import READING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +177,8 @@ class FilesReader:
         at: datetime,
     ) -> FileSnapshot | FileProblem:
         try:
-            context, doubts = read_material(self._set, [each.data for each in contents], at=at)
+            with READING:
+                context, doubts = read_material(self._set, [each.data for each in contents], at=at)
         except UnusableFileError as error:
             return FileProblem(str(error), error.advice)
         key, mode = self._set.key, contents[1].mode

@@ -68,7 +68,7 @@ class FileSource(LiveSource[FileEngine]):
         Raises:
             ConfigError: An argument cannot be used; every problem of the files is told.
         """
-        check_seconds("poll_interval", poll_interval, least=_SHORTEST_POLL)
+        check_seconds("poll_interval", poll_interval, least=_SHORTEST_POLL, finite=True)
         files = IdentityFiles.of(
             cert_file=cert_file,
             key_file=key_file,

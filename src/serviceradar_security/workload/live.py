@@ -115,8 +115,12 @@ class LiveSource(Generic[EngineT]):
         deadline = time.monotonic() + timeout
         if self._engine is not None:
             self._engine.close(timeout=timeout)
-        while self._ended:
-            self._ended.pop().close(timeout=max(0.0, deadline - time.monotonic()))
+        while True:
+            try:
+                subscription = self._ended.pop()
+            except IndexError:  # another one closes as well, and has taken it
+                return
+            subscription.close(timeout=max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self.open()
@@ -146,7 +150,10 @@ class LiveSource(Generic[EngineT]):
         except RuntimeError:  # another kind of loop
             self._join(_JOIN)
         else:
-            await asyncio.to_thread(self._join, _JOIN)
+            try:
+                await asyncio.to_thread(self._join, _JOIN)
+            except RuntimeError:  # the loop's threads were shut down before
+                self._join(_JOIN)
 
     def __repr__(self) -> str:
         engine = self._engine  # in the child of a fork, showing it must not start it
@@ -223,8 +230,10 @@ class LiveSource(Generic[EngineT]):
         Returns:
             A context manager; leaving it, or its ``close()``, ends the subscription.
         """
+        if not callable(callback):
+            raise ConfigError(f"a subscriber is a function, not {type(callback).__name__}")
         engine = self._running()
-        subscription = Subscription(callback, on_close=self._forget)
+        subscription = Subscription(callback, on_close=self._forget, in_force=engine.context)
         self._subscriptions.append(subscription)
         engine.publish.append(subscription.offer)
         if self._closed:  # meanwhile, and perhaps without seeing this one
@@ -246,8 +255,11 @@ class LiveSource(Generic[EngineT]):
                 updates = engine.look().updates
                 if updates != seen:
                     seen = updates
+                    context = None
                     with contextlib.suppress(SourceError, WorkloadApiError):
-                        yield engine.context()
+                        context = engine.context()
+                    if context is not None:
+                        yield context
                     continue
                 if (fatal := engine.look().fatal) is not None:
                     raise fatal
@@ -276,7 +288,8 @@ class LiveSource(Generic[EngineT]):
                 f"the source of {self._origin} cannot start its thread: {error}",
             ) from error
         self._engine = engine
-        # A source that is dropped without being closed takes its thread with it.
+        # A source that is dropped without being closed takes its thread with it; one that has a
+        # subscription is held by that.
         self._finalizer = weakref.finalize(self, engine.close, timeout=0.0)
         self._finalizer.atexit = False
         if self._closed:  # by a signal handler, which did not see it
@@ -342,12 +355,19 @@ class LiveSource(Generic[EngineT]):
                 engine.publish.remove(subscription.offer)
 
 
-def check_seconds(name: str, value: float, *, least: float = -math.inf) -> None:
+def check_seconds(
+    name: str,
+    value: float,
+    *,
+    least: float = -math.inf,
+    finite: bool = False,
+) -> None:
     """Refuse what is no number of seconds; without `least` it is a deadline, which must come."""
     fine = isinstance(value, int | float) and value >= least  # which NaN is not
     # An integer may be too large for a float, and so for every clock.
     huge = fine and abs(value) > _FOREVER
-    if not fine or (least == -math.inf and huge):
+    endless = huge and not (value == math.inf and least != -math.inf and not finite)
+    if not fine or endless:
         least_text = "" if least == -math.inf else f", {least:g} or more"
         raise ConfigError(f"{name} is {value!r}: give a number of seconds{least_text}")
 

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from serviceradar_security.workload.failure import Failure, Kind
+from serviceradar_security.workload.reading import say
 from serviceradar_security.workload.stream import CODES, Ended, Message, WorkloadStream
 
 if TYPE_CHECKING:
@@ -141,7 +142,12 @@ class Receiver:
                     self._step()
                 except Exception as error:  # noqa: BLE001 - see below
                     # A defect of ours must not freeze an identity in silence: say so and go on.
-                    _LOG.exception("the Workload API watch failed unexpectedly and goes on")
+                    say(
+                        _LOG,
+                        logging.ERROR,
+                        "the Workload API watch failed, and goes on",
+                        trace=True,
+                    )
                     self._recover(error)
         finally:
             try:
@@ -167,7 +173,7 @@ class Receiver:
             try:
                 self._handler.failed(Failure(Kind.FAILED, text))
             except Exception:  # noqa: BLE001 - the thread outlives this as well
-                _LOG.log(level, "the Workload API watch fails again and goes on", exc_info=True)
+                say(_LOG, level, "the Workload API watch fails again and goes on", trace=True)
                 level = logging.DEBUG  # once is enough
                 self._select(None, _PAUSE, writing=False)
             else:

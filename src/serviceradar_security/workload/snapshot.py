@@ -6,6 +6,7 @@ bad federated bundle or a bad second identity costs only itself.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -86,7 +87,8 @@ class SnapshotReader:
         Raises:
             WorkloadApiError: The message is malformed: nothing of it is used (R-WLAPI-09, -12).
         """
-        if self._last is not None and self._last[0] == data:
+        digest = hashlib.sha256(data).digest()  # not the bytes, which hold keys, and may be many
+        if self._last is not None and self._last[0] == digest:
             return self._last[1]
         try:
             response = read_response(
@@ -110,8 +112,13 @@ class SnapshotReader:
             warnings.extend(_own_doubts(svids, bundles, at))
         snapshot = Snapshot(self._context(svids, bundles), tuple(warnings), bundles)
         # A function of the user's may choose anew.
-        self._last = (data, snapshot) if self._pick is None else None
+        self._last = (digest, snapshot) if self._pick is None else None
         return snapshot
+
+    def forget(self) -> None:
+        """Let go of everything that was read."""
+        self._own, self._svids, self._last = {}, {}, None
+        self._bundles = BundleSet({}, {})
 
     def _read_svids(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from serviceradar_security.errors import ConfigError
 from serviceradar_security.workload.endpoint import WorkloadEndpoint
 from serviceradar_security.workload.engine import Engine
 from serviceradar_security.workload.limits import Limits
@@ -58,6 +59,10 @@ class X509Source(LiveSource[Engine]):
         check_seconds("redaction_grace", redaction_grace, least=0.0)
         check_seconds("connect_timeout", connect_timeout, least=0.001)
         check_seconds("answer_timeout", answer_timeout, least=0.001)
+        if limits is not None and not isinstance(limits, Limits):
+            raise ConfigError(f"limits are given as Limits(...), not {type(limits).__name__}")
+        if not callable(clock):
+            raise ConfigError(f"a clock is a function, not {type(clock).__name__}")
         if isinstance(endpoint, WorkloadEndpoint):
             self._endpoint = endpoint
         elif endpoint is None:

@@ -9,6 +9,9 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
+from serviceradar_security.errors import SecurityError
+from serviceradar_security.workload.reading import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -32,9 +35,18 @@ class Subscription:
         callback: Callable[[X509Context], object],
         *,
         on_close: Callable[[Subscription], None],
+        in_force: Callable[[], X509Context] | None = None,
     ) -> None:
-        """Start the thread; made by ``source.subscribe``."""
+        """Start the thread; made by ``source.subscribe``.
+
+        Args:
+            callback: The function.
+            on_close: Is told of the end.
+            in_force: Gives what is in force when the function is called, or raises; a slow
+                function must not be handed what expired or was withdrawn meanwhile.
+        """
         self._callback = callback
+        self._in_force = in_force
         self._on_close = on_close
         # No lock is held here, since a signal handler may close what it interrupts: both are safe
         # to use from one.
@@ -87,9 +99,16 @@ class Subscription:
                 return
             try:
                 context = self._newest.pop()
-            except IndexError:
-                continue  # it was taken as the one before was to be
+                if self._in_force is not None:
+                    context = self._in_force()
+            except (IndexError, SecurityError):
+                continue  # it was taken as the one before was to be, or nothing is in force
             try:
                 self._callback(context)
             except (Exception, SystemExit):  # noqa: BLE001 - a user's function may raise anything
-                _LOG.exception("a subscriber of the identity source failed; the next call follows")
+                say(
+                    _LOG,
+                    logging.ERROR,
+                    "a subscriber of the identity source failed; the next call follows",
+                    trace=True,
+                )

@@ -34,6 +34,7 @@ __all__ = ["Instant", "SourceStatus", "State", "Watch", "utc_instant"]
 
 _LASTING: Final = 1.0  # a stream that lived this long and delivered was a good one
 _SOON: Final = 0.5  # the least wait before a stream that is open is opened anew
+_WITH_NEWS: Final = 1  # failures that a changed snapshot leaves on the count
 _EARLY: Final = 5.0  # the first wait for an identity that has not begun, at most
 
 
@@ -160,7 +161,10 @@ class Watch:
         if changed:
             self._delivered_context = self._context = context
             self._updates += 1
-            self._attempts.clear()  # whoever brings news may be asked at once, should it die again
+            # Whoever brings news is asked again within half a second, should it die at once; that
+            # is no hot loop, though it hangs up after each of them.
+            ended = self._attempts.get(Kind.ENDED, 0)
+            self._attempts[Kind.ENDED] = min(ended, _WITH_NEWS)
             self._last_update = now.wall
         self._enter(State.READY, now)
         self._settle(now)
@@ -184,7 +188,8 @@ class Watch:
             return
         # Each kind has a count of its own, so that a peer that fails in turns is asked less and
         # less often as well. They start over after a stream that held and delivered, and after
-        # nothing else: not for one that delivers and hangs up at once (R-WLAPI-04, R-WLAPI-28).
+        # nothing else: not for one that delivers and hangs up at once (R-WLAPI-04, R-WLAPI-28);
+        # a changed snapshot takes the count back to where the wait is short, and no further.
         if self._delivered and now.monotonic - self._opened_at >= _LASTING:
             self._attempts.clear()
         attempt = self._attempts[failure.kind] = self._attempts.get(failure.kind, 0) + 1
