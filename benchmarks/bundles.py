@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.interleave import Row, compare
-from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
+from benchmarks.messages import message
+from serviceradar_security._proto.workload_pb2 import X509SVIDResponse
 from serviceradar_security.testing import FakeAuthority
 from serviceradar_security.workload.snapshot import SnapshotReader
 
@@ -26,18 +26,17 @@ def rows() -> Iterator[Row]:
     """Measure."""
     authority = FakeAuthority("example.org")
     svid = authority.issue("spiffe://example.org/core")
-    own = X509SVID(
-        spiffe_id=str(svid.spiffe_id),
-        x509_svid=b"".join(svid.chain_der),
-        x509_svid_key=svid.private_key.private_bytes(
-            Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
-        ),
-        bundle=b"".join(authority.bundle.der),
-    )
     # Two messages that have no bundle in common, read in turn, so that each is news.
     roots = [FakeAuthority("partner.example").bundle.der[0] for _ in range(2)]
     for count in COUNTS:
-        messages = [_message(own, root, count) for root in roots]
+        messages = [
+            message(
+                authority,
+                svid,
+                {f"spiffe://partner{number}.example": root for number in range(count)},
+            )
+            for root in roots
+        ]
         reader, watched, same = SnapshotReader(), SnapshotReader(), SnapshotReader()
         turn = 0
 
@@ -70,8 +69,3 @@ def rows() -> Iterator[Row]:
             f"{what}, new, and warned of", news_seen_through, baseline, bare, number=number
         )
         yield compare(f"{what}, unchanged", nothing_new, baseline, bare, number=number)
-
-
-def _message(own: X509SVID, root: bytes, count: int) -> bytes:
-    federated = {f"spiffe://partner{number}.example": root for number in range(count)}
-    return X509SVIDResponse(svids=[own], federated_bundles=federated).SerializeToString()

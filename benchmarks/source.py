@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from benchmarks.interleave import Row, compare
+from benchmarks.messages import message
 from benchmarks.processes import run
 from serviceradar_security import WorkloadEndpoint, X509Source
 from serviceradar_security._proto.workload_pb2 import X509SVIDRequest, X509SVIDResponse
@@ -109,10 +110,17 @@ def _delivery(count: int) -> Row:
     """
     mine: list[float] = []
     other: list[float] = []
-    api = FakeWorkloadApi(["spiffe://example.org/core"])
-    for number in range(count):
-        api.federate(FakeAuthority(f"partner{number}.example").bundle)
-    with api:
+    authority = FakeAuthority("example.org")
+    federated = {
+        f"spiffe://partner{number}.example": FakeAuthority("partner.example").bundle.der[0]
+        for number in range(count)
+    }
+    # Made beforehand: what is measured begins with the write.
+    messages = [
+        message(authority, authority.issue("spiffe://example.org/core"), federated)
+        for _ in range(PUSHES)
+    ]
+    with FakeWorkloadApi(["spiffe://example.org/core"], authority=authority) as api:
         for _ in range(TURNS):
             with X509Source(api.endpoint) as source:
                 source.wait_ready(timeout=30)
@@ -120,10 +128,10 @@ def _delivery(count: int) -> Row:
                 # The moment at which `current` gives the new one, without a subscriber's thread.
                 engine = source._running()  # noqa: SLF001
                 engine.listeners.append(partial(_stamp, seen))
-                mine += _pushes(api, seen)
+                mine += _pushes(api, messages, seen)
             with _RawReader(_target(api)) as raw:
                 raw.seen.get(timeout=30)
-                other += _pushes(api, raw.seen)
+                other += _pushes(api, messages, raw.seen)
     ours, theirs = (statistics.quantiles(each, n=100)[98] for each in (mine, other))
     what = f"agent's write to current(), p99, {count} federated"
     return Row(what, "raw grpcio reader", ours, theirs, theirs / ours)
@@ -133,10 +141,14 @@ def _stamp(seen: SimpleQueue[float]) -> None:
     seen.put(time.perf_counter())
 
 
-def _pushes(api: FakeWorkloadApi, seen: SimpleQueue[float]) -> Iterator[float]:
-    for _ in range(PUSHES):
+def _pushes(
+    api: FakeWorkloadApi,
+    messages: list[bytes],
+    seen: SimpleQueue[float],
+) -> Iterator[float]:
+    for each in messages:
         began = time.perf_counter()
-        api.rotate()
+        api.send(each)
         yield seen.get(timeout=30) - began
 
 

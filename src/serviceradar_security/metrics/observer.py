@@ -26,8 +26,9 @@ class SourceObserver(Protocol):
     """What is told of a source's events.
 
     Each method gets the record as it was right after the event. The calls come in the order of
-    the events, one at a time, from the thread of the source: return at once, since the next
-    identity waits meanwhile. What a method raises is logged and changes nothing.
+    the events, one at a time, from a thread that does nothing else. A slow observer hears late,
+    and of too many events only the last thousand. What a method raises is logged and changes
+    nothing.
     """
 
     def transition(self, before: State, status: SourceStatus) -> None:
@@ -145,6 +146,11 @@ class Relay:
             hold(lambda: observer.update(status))
         if status.state is not last.state:
             hold(lambda: observer.transition(last.state, status))
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is held."""
+        return bool(self._held)
 
     def deliver(self) -> None:
         """Tell the observer all that is held."""

@@ -134,7 +134,7 @@ class Engine(SourceEngine[Watch]):
         self.report(self.watch.closed, quiet=True)
         self._reader = SnapshotReader()
         self._offered = None
-        self.tell()
+        self.tell(last=True)
 
     def _offer(self) -> None:
         """Hand a snapshot that is new to the subscribers."""

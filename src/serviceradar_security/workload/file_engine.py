@@ -115,7 +115,7 @@ class FileEngine(SourceEngine[FileWatch]):
         finally:
             self.report(self.watch.closed, quiet=True)
             self._reader.forget()
-            self.tell()
+            self.tell(last=True)
 
     def _step(self) -> None:
         self.tell()

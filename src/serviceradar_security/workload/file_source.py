@@ -62,7 +62,7 @@ class FileSource(LiveSource[FileEngine]):
             poll_interval: Seconds from one look at the files to the next.
             hint: The hint that the identity gets.
             reader: Reads the files; None for the disk.
-            observer: Is told of each event, in the thread that reads.
+            observer: Is told of each event, in a thread of its own.
             clock: Reads the clocks.
 
         Raises:

@@ -44,13 +44,14 @@ class X509Source(LiveSource[Engine]):
 
         Args:
             endpoint: Address of the Workload API; None takes ``SPIFFE_ENDPOINT_SOCKET``.
-            pick: Chooses the default identity from the tuple of all; None takes the first.
+            pick: Chooses the default identity from the tuple of all; None takes the first. It is
+                asked while a message is read, and must return at once.
             limits: How much a message may hold.
             redaction_grace: Seconds for which an identity that was taken back is still used, so
                 that a restarting agent does not take a healthy service down.
             connect_timeout: Seconds for opening a connection.
             answer_timeout: Seconds within which the first message must come.
-            observer: Is told of each event, in the thread that receives.
+            observer: Is told of each event, in a thread of its own.
             clock: Reads the clocks.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from serviceradar_security.metrics.observer import Relay
 from serviceradar_security.workload.status import State
+from serviceradar_security.workload.telling import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -97,6 +98,7 @@ class SourceEngine(ABC, Generic[WatchT]):
         status = watch.status(clock())
         self._seen = self.news_of(status)
         self._relay = None if observer is None else Relay(observer, status)
+        self._teller: Teller | None = None
 
     @abstractmethod
     def start(self) -> None:
@@ -145,14 +147,15 @@ class SourceEngine(ABC, Generic[WatchT]):
         for publish in tuple(self.publish):
             publish(context)
 
-    def tell(self) -> None:
-        """Tell the observer what happened: in the engine's thread, and outside of the lock.
+    def tell(self, *, last: bool = False) -> None:
+        """Have the observer told of what happened; in the engine's thread.
 
-        Not where a source is closed, which a signal handler may do: what an observer holds then
-        may be held by the very frame that was interrupted.
+        Not where a source is closed, which a signal handler may do: it starts no thread.
         """
         if self._relay is not None:
-            self._relay.deliver()
+            if self._teller is None:
+                self._teller = Teller(self._relay)
+            self._teller.wake(last=last)
 
     def report(
         self,
