@@ -13,6 +13,7 @@ from serviceradar_security.testing.authority import FakeAuthority, Mutations
 from serviceradar_security.testing.listener import Listener, TcpAddress, UnixAddress
 from serviceradar_security.testing.served import Given, Identity, Material, grown, response, wanted
 from serviceradar_security.testing.server import Answer, Pace, ServerConnection
+from serviceradar_security.workload.live import check_seconds
 from serviceradar_security.workload.stream import CODES
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class FakeWorkloadApi:
         """
         if tcp and socket_path is not None:
             raise ConfigError("a FakeWorkloadApi has one address: give tcp or socket_path")
+        if isinstance(identities, str | bytes):
+            raise ConfigError("identities are given as a list, as ['spiffe://example.org/web']")
+        if authority is not None and not isinstance(authority, FakeAuthority):
+            raise ConfigError(f"an authority is a FakeAuthority, not {type(authority).__name__}")
+        check_seconds("ttl", ttl, least=0.0, finite=True)
+        check_seconds("timeout", timeout, least=0.001, finite=True)
         self._ttl = ttl
         self._timeout = timeout
         self._wanted = [wanted(each) for each in identities]
@@ -270,7 +277,7 @@ class FakeWorkloadApi:
         Raises:
             ConfigError: The code is no name of a gRPC status code, as ``UNAVAILABLE``.
         """
-        if code not in CODES:
+        if code not in CODES or not isinstance(text, str):
             raise ConfigError(f"{code!r} is not the name of a gRPC status code: {', '.join(CODES)}")
         self._change(Answer(code=code, text=text or f"told to fail with {code}"))
 
@@ -290,7 +297,8 @@ class FakeWorkloadApi:
         Raises:
             ConfigError: The numbers are no such pace.
         """
-        if not (size >= 1 and pause >= 0.0):
+        check_seconds("pause", pause, least=0.0, finite=True)
+        if type(size) is not int or size < 1:
             raise ConfigError(
                 f"no pace: {size} bytes every {pause} s; give at least 1 byte and 0 s"
             )
@@ -302,7 +310,13 @@ class FakeWorkloadApi:
         self._each(lambda connection: connection.finish("OK", ""))
 
     def send(self, data: bytes) -> None:
-        """Send these bytes as a message on the open streams."""
+        """Send these bytes as a message on the open streams.
+
+        Raises:
+            ConfigError: They are no bytes.
+        """
+        if not isinstance(data, bytes):
+            raise ConfigError(f"a message is given as bytes, not {type(data).__name__}")
         self._each(lambda connection: connection.send(data))
 
     def oversize(self, size: int = _OVERSIZE) -> None:
