@@ -21,6 +21,7 @@ from serviceradar_security.errors import (
     SourceTimeoutError,
 )
 from serviceradar_security.spiffe.intake import Intake
+from serviceradar_security.workload.managed import ManagedSource
 from serviceradar_security.workload.subscription import Subscription
 from serviceradar_security.workload.watch import SourceStatus, State
 
@@ -38,7 +39,7 @@ _LOOK: Final = 0.5  # seconds; a source that fails or closes wakes nobody, so wa
 _ADVICE: Final = "make a new spiffe.X509Source and a SpiffeX509Source of it"
 
 
-class SpiffeX509Source:
+class SpiffeX509Source(ManagedSource):
     """Offer the identity of an application's ``spiffe.X509Source`` to transports of this library.
 
     What that source holds is checked again by our rules whenever it changes. An update that breaks
@@ -108,20 +109,6 @@ class SpiffeX509Source:
         for wake in tuple(self._wakers):
             wake()
         self._context = None
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self.open()
 
     async def __aexit__(
         self,

@@ -17,6 +17,7 @@ from serviceradar_security.errors import (
     SourceTimeoutError,
     WorkloadApiError,
 )
+from serviceradar_security.workload.managed import ManagedSource
 from serviceradar_security.workload.source_engine import SourceEngine, SourceWatch
 from serviceradar_security.workload.subscription import Subscription
 from serviceradar_security.workload.watch import Instant, SourceStatus, utc_instant
@@ -44,7 +45,7 @@ def system_clock() -> Instant:
 EngineT = TypeVar("EngineT", bound=SourceEngine[Any])
 
 
-class LiveSource(Generic[EngineT]):
+class LiveSource(ManagedSource, Generic[EngineT]):
     """Open, wait for, follow and close what an engine keeps going.
 
     One thread serves synchronous code and asyncio alike. In the child of a fork the source starts
@@ -121,20 +122,6 @@ class LiveSource(Generic[EngineT]):
             except IndexError:  # another one closes as well, and has taken it
                 return
             subscription.close(timeout=max(0.0, deadline - time.monotonic()))
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self.open()
 
     async def __aexit__(
         self,

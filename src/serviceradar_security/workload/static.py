@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from serviceradar_security.errors import SourceClosedError, SourceError
+from serviceradar_security.workload.managed import ManagedSource
 from serviceradar_security.workload.subscription import Subscription
 from serviceradar_security.workload.watch import SourceStatus, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from types import TracebackType
 
     from serviceradar_security.identity.context import X509Context
 
 __all__ = ["StaticSource"]
 
 
-class StaticSource:
+class StaticSource(ManagedSource):
     """Offer a fixed snapshot through the methods of a live source; open from the start."""
 
     def __init__(
@@ -64,28 +64,6 @@ class StaticSource:
             self._closed = True
         for subscription in tuple(self._subscriptions):
             subscription.close(timeout=timeout)
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self.open()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"StaticSource({self._context!r})"
