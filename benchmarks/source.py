@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -20,11 +22,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from benchmarks.interleave import Row, compare
-from benchmarks.messages import message
 from benchmarks.processes import run
 from serviceradar_security import WorkloadEndpoint, X509Source
 from serviceradar_security._proto.workload_pb2 import X509SVIDRequest, X509SVIDResponse
-from serviceradar_security.testing import FakeAuthority, FakeWorkloadApi
+from serviceradar_security.testing import FakeWorkloadApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,50 +107,62 @@ def _starts(api: FakeWorkloadApi) -> Iterator[Row]:
 def _delivery(count: int) -> Row:
     """Compare 99th percentiles of the time from the agent's write to the new SVID in use.
 
-    One reader at a time, in turns: two in one process would wait for each other.
+    The agent is a process of its own. One reader at a time, in turns: two in one process would
+    wait for each other.
     """
     mine: list[float] = []
     other: list[float] = []
-    authority = FakeAuthority("example.org")
-    federated = {
-        f"spiffe://partner{number}.example": FakeAuthority("partner.example").bundle.der[0]
-        for number in range(count)
-    }
-    # Made beforehand: what is measured begins with the write.
-    messages = [
-        message(authority, authority.issue("spiffe://example.org/core"), federated)
-        for _ in range(PUSHES)
-    ]
-    with FakeWorkloadApi(["spiffe://example.org/core"], authority=authority) as api:
+    with _Pusher(count) as pusher:
         for _ in range(TURNS):
-            with X509Source(api.endpoint) as source:
+            with X509Source(pusher.endpoint) as source:
                 source.wait_ready(timeout=30)
                 seen: SimpleQueue[float] = SimpleQueue()
                 # The moment at which `current` gives the new one, without a subscriber's thread.
                 engine = source._running()  # noqa: SLF001
                 engine.listeners.append(partial(_stamp, seen))
-                mine += _pushes(api, messages, seen)
-            with _RawReader(_target(api)) as raw:
+                mine += pusher.pushes(seen)
+            with _RawReader(WorkloadEndpoint.parse(pusher.endpoint).grpc_target) as raw:
                 raw.seen.get(timeout=30)
-                other += _pushes(api, messages, raw.seen)
+                other += pusher.pushes(raw.seen)
     ours, theirs = (statistics.quantiles(each, n=100)[98] for each in (mine, other))
     what = f"agent's write to current(), p99, {count} federated"
     return Row(what, "raw grpcio reader", ours, theirs, theirs / ours)
 
 
+class _Pusher:
+    """Drive an agent's process."""
+
+    def __init__(self, federated: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.pusher", str(federated), str(PUSHES)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.endpoint = self._line()
+
+    def pushes(self, seen: SimpleQueue[float]) -> Iterator[float]:
+        """Push, one message after the other, and give the seconds until each was seen."""
+        for _ in range(PUSHES):
+            assert self._process.stdin is not None
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            moment = seen.get(timeout=30)
+            yield moment - float(self._line())
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=30)  # the end of its input is its end
+
+
 def _stamp(seen: SimpleQueue[float]) -> None:
     seen.put(time.perf_counter())
-
-
-def _pushes(
-    api: FakeWorkloadApi,
-    messages: list[bytes],
-    seen: SimpleQueue[float],
-) -> Iterator[float]:
-    for each in messages:
-        began = time.perf_counter()
-        api.send(each)
-        yield seen.get(timeout=30) - began
 
 
 def _idle() -> Row:

@@ -13,7 +13,7 @@ import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from serviceradar_security.errors import WorkloadApiError
 from serviceradar_security.workload.reading import READING
 from serviceradar_security.workload.receiver import Receiver
-from serviceradar_security.workload.snapshot import Picker, SnapshotReader
+from serviceradar_security.workload.snapshot import Picker, Snapshot, SnapshotReader
 from serviceradar_security.workload.source_engine import SourceEngine
 from serviceradar_security.workload.watch import Watch
 
@@ -66,6 +66,7 @@ class Engine(SourceEngine[Watch]):
             max_message_bytes=limits.message_bytes,
         )
         self._offered: X509Context | None = None
+        self._told_of: Snapshot | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -109,9 +110,12 @@ class Engine(SourceEngine[Watch]):
             return
         self.report(lambda now: self.watch.delivered(snapshot.context, now))
         self._offer()
+        if snapshot is self._told_of:
+            return
         # After publishing: users need not wait for bundles that they never ask for.
         with READING:
             warnings = snapshot.warnings
+        self._told_of = snapshot
         if warnings != self._warnings:  # once, not with each message
             self._warnings = warnings
             for warning in warnings[:_MAX_WARNINGS]:
@@ -133,7 +137,7 @@ class Engine(SourceEngine[Watch]):
         """Take note that the thread ends, and let go of the keys."""
         self.report(self.watch.closed, quiet=True)
         self._reader = SnapshotReader()
-        self._offered = None
+        self._offered = self._told_of = None
         self.tell(last=True)
 
     def _offer(self) -> None:
@@ -143,5 +147,6 @@ class Engine(SourceEngine[Watch]):
         self._offered = held
         if held is None and before is not None:
             self._reader.forget()  # what was withdrawn or has expired is not kept here either
+            self._told_of = None
         if held is not None and held is not before:
             self.offer(held)

@@ -67,18 +67,20 @@ def read_response(data: bytes, *, max_svids: int, max_bundles: int) -> X509SvidR
     """
     read = X509SvidResponse()
     bundles = ignored = 0
-    for number, start, stop in _fields(data, 0, len(data)):
+    federated, end, position = read.federated_bundles, len(data), 0
+    while position < end:
+        number, start, position = _field(data, position, end)
         if number == 1 and start >= 0:
             if len(read.svids) == max_svids:
                 raise ResponseError(f"it has more than {max_svids} SVIDs")
-            read.svids.append(_entry(data, start, stop))
+            read.svids.append(_entry(data, start, position))
         elif number == 3 and start >= 0:  # noqa: PLR2004 - the number of the field
             bundles += 1
             if bundles > max_bundles:
                 raise ResponseError(f"it has more than {max_bundles} federated bundles")
-            entry = _map_entry(data, start, stop)
+            entry = _map_entry(data, start, position)
             if entry is not None:
-                read.federated_bundles[entry[0]] = entry[1]
+                federated[entry[0]] = entry[1]
         else:
             ignored += 1
             if ignored > max_svids + max_bundles:
@@ -129,32 +131,39 @@ def _text(data: bytes, start: int, stop: int) -> str:
 def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Give number, begin and end of each field; a begin of -1 for those that hold a number."""
     while position < end:
-        tag = data[position]
-        if tag < _MORE:
-            position += 1
-        else:
-            tag, position = _varint(data, position, end, _MAX_SIZE)
-        number, kind = tag >> 3, tag & 7
-        start = -1
-        if kind == 2:  # noqa: PLR2004 - length-delimited
-            size, start = _varint(data, position, end, _MAX_SIZE)
-            position = start + size
-        elif kind == 0:
-            _, position = _varint(data, position, end, _MAX_NUMBER)
-        elif kind in (1, 5):
-            position += 8 if kind == 1 else 4
-        else:
-            raise ResponseError("a field in it has an encoding that is not used")
-        if not 0 < number <= _MAX_FIELD:
-            raise ResponseError("a field in it has a number that there is not")
-        if position > end:
-            raise ResponseError("it is cut off")
+        number, start, position = _field(data, position, end)
         yield number, start, position
+
+
+def _field(data: bytes, position: int, end: int) -> tuple[int, int, int]:
+    tag = data[position]
+    if tag < _MORE:
+        position += 1
+    else:
+        tag, position = _varint(data, position, end, _MAX_SIZE)
+    number, kind = tag >> 3, tag & 7
+    start = -1
+    if kind == 2:  # noqa: PLR2004 - length-delimited
+        size, start = _varint(data, position, end, _MAX_SIZE)
+        position = start + size
+    elif kind == 0:
+        _, position = _varint(data, position, end, _MAX_NUMBER)
+    elif kind in (1, 5):
+        position += 8 if kind == 1 else 4
+    else:
+        raise ResponseError("a field in it has an encoding that is not used")
+    if not 0 < number <= _MAX_FIELD:
+        raise ResponseError("a field in it has a number that there is not")
+    if position > end:
+        raise ResponseError("it is cut off")
+    return number, start, position
 
 
 def _varint(data: bytes, position: int, end: int, most: int) -> tuple[int, int]:
     if position < end and (first := data[position]) < _MORE:
         return first, position + 1
+    if position + 1 < end and (second := data[position + 1]) < _MORE:
+        return first & 0x7F | second << 7, position + 2  # most certificates are this long
     value = shift = 0
     for index in range(position, min(end, position + most)):
         byte = data[index]

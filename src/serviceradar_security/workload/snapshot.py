@@ -48,13 +48,19 @@ class Snapshot:
     """
 
     context: X509Context
-    _warnings: tuple[str, ...]
+    _left_out: tuple[str, ...]
     _bundles: BundleSet
+    _at: datetime | None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out, and why; for this every bundle is read."""
-        return (*self._warnings, *self._bundles.problems)
+        """What was left out or is doubtful, and why.
+
+        For this our own chains are held against our own bundles, and every bundle is read: users
+        of the material need not wait for that.
+        """
+        doubts = () if self._at is None else _own_doubts(self.context, self._at)
+        return (*self._left_out, *doubts, *self._bundles.problems)
 
 
 class SnapshotReader:
@@ -81,8 +87,8 @@ class SnapshotReader:
 
         Args:
             data: The message.
-            at: The time at which our own chains are held against our own bundles; None leaves
-                that out.
+            at: The time for which the warnings tell whether our own bundles prove our own
+                chains; None leaves that out.
 
         Raises:
             WorkloadApiError: The message is malformed: nothing of it is used (R-WLAPI-09, -12).
@@ -108,9 +114,7 @@ class SnapshotReader:
         if self._bundles == bundles:
             bundles = self._bundles
         self._svids, self._bundles = seen_svids, bundles
-        if at is not None:
-            warnings.extend(_own_doubts(svids, bundles, at))
-        snapshot = Snapshot(self._context(svids, bundles), tuple(warnings), bundles)
+        snapshot = Snapshot(self._context(svids, bundles), tuple(warnings), bundles, at)
         # A function of the user's may choose anew.
         self._last = (digest, snapshot) if self._pick is None else None
         return snapshot
@@ -195,15 +199,11 @@ class SnapshotReader:
         return X509Context(svids=svids, bundles=bundles, default=picked)
 
 
-def _own_doubts(
-    svids: list[X509Svid],
-    bundles: BundleSet,
-    at: datetime,
-) -> Iterator[str]:
+def _own_doubts(context: X509Context, at: datetime) -> Iterator[str]:
     """Warn of an identity that its own bundle does not prove; peers decide (R-X509-29)."""
-    for number, svid in enumerate(svids, 1):
+    for number, svid in enumerate(context.svids, 1):
         try:
-            verify_x509_svid(svid.chain_der, bundles, at=at, purpose=None)
+            verify_x509_svid(svid.chain_der, context.bundles, at=at, purpose=None)
         except PeerVerificationError as error:
             if error.reason not in ("expired", "not_yet_valid"):  # the watch tells of these
                 yield f"SVID {number} is not proven by the bundle that came with it: {error}"
