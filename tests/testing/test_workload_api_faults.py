@@ -201,7 +201,7 @@ def test_a_drip_that_stands_still(api: FakeWorkloadApi, channel: grpc.Channel) -
 )
 def test_no_pace(pace: dict[str, Any], api: FakeWorkloadApi) -> None:
     """Numbers that are no pace are refused."""
-    with pytest.raises(ConfigError, match=r"no pace|pause"):
+    with pytest.raises(ConfigError, match=r"^(size|pause) is .*: give "):
         api.drip(**pace)
 
 

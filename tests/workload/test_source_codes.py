@@ -29,6 +29,7 @@ TABLE: Final = dict.fromkeys(CODES, Kind.FAILED) | {
     "INVALID_ARGUMENT": Kind.FATAL,
     "UNIMPLEMENTED": Kind.FATAL,
     "PERMISSION_DENIED": Kind.DENIED,
+    "RESOURCE_EXHAUSTED": Kind.EXHAUSTED,  # R-WLAPI-30
 }
 
 
@@ -101,3 +102,19 @@ def test_who_says_no_is_asked_less_often(attempt: int) -> None:
     )
     assert unreachable <= ended <= denied
     assert unreachable < denied
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in Kind if each not in (Kind.FATAL, Kind.EXHAUSTED)]
+)
+@pytest.mark.parametrize("attempt", [1, 2, 5, 1000])
+def test_who_has_too_much_to_do_is_asked_least(attempt: int, kind: Kind) -> None:
+    """After RESOURCE_EXHAUSTED the wait is longer than after anything else (R-WLAPI-30)."""
+    gentle = retry_delay(Kind.EXHAUSTED, attempt, 0.0)  # the shortest that jitter makes it
+    assert gentle > retry_delay(kind, attempt, 1.0)
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (5, 16), (6, 30), (1000, 30)])
+def test_how_long_who_has_too_much_to_do_is_left_alone(attempt: int, seconds: float) -> None:
+    """The wait after RESOURCE_EXHAUSTED begins with a second, doubles, and ends at half a minute."""
+    assert retry_delay(Kind.EXHAUSTED, attempt, 0.5) == seconds

@@ -292,7 +292,7 @@ def test_a_message_that_is_too_large_is_no_loss(api: FakeWorkloadApi) -> None:
         until(lambda: source.status().failures)
 
         assert source.current() is context
-        assert source.status().failures == {"failed": 1}
+        assert source.status().failures == {"exhausted": 1}
         until(lambda: source.status().state is State.READY)
         assert api.requests == 2
         assert source.current() is context

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from serviceradar_security import (
+    ConfigError,
     SourceClosedError,
     SourceError,
     StaticSource,
@@ -21,6 +24,7 @@ from serviceradar_security.workload.watch import SourceStatus, State
 from tests.workload.clock import START, Clock
 from tests.workload.material import ID, context_until
 from tests.workload.peers import source_threads
+from tests.workload.scripts import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +45,9 @@ def made() -> tuple[StaticSource, Wall]:
     return StaticSource(CONTEXT, now=wall.now), wall
 
 
-def _collect(source: StaticSource) -> list[X509Context]:
-    async def main() -> list[X509Context]:
-        return [each async for each in source.updates()]
+def _first(source: StaticSource) -> X509Context:
+    async def main() -> X509Context:
+        return await anext(source.updates())
 
     return asyncio.run(main())
 
@@ -52,7 +56,7 @@ READS: dict[str, Callable[[StaticSource], X509Context]] = {
     "current": lambda source: source.current(),
     "wait_ready": lambda source: source.wait_ready(timeout=0),
     "wait_ready_async": lambda source: asyncio.run(source.wait_ready_async(timeout=0)),
-    "updates": lambda source: _collect(source)[0],
+    "updates": _first,
 }
 
 
@@ -137,7 +141,7 @@ def test_closed(*, expired: bool) -> None:
     with source as opened:
         assert opened is source
     for read in READS.values():
-        with pytest.raises(SourceClosedError, match="make a new one"):
+        with pytest.raises(SourceClosedError, match="open a new one"):
             read(source)
     with pytest.raises(SourceClosedError):
         source.open()
@@ -170,18 +174,127 @@ def test_asyncio() -> None:
         asyncio.run(main()).current()
 
 
+def test_updates_go_on_until_closed() -> None:
+    """An iteration gives the one snapshot and waits on; when the source is closed, it ends."""
+
+    async def main() -> list[X509Context]:
+        source, _ = made()
+        seen: list[X509Context] = []
+        begun = asyncio.Event()
+
+        async def follow() -> None:
+            async for context in source.updates():
+                seen.append(context)
+                begun.set()
+
+        following = asyncio.create_task(follow())
+        await begun.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not following.done()
+        source.close()
+        await asyncio.wait_for(following, 10)
+        return seen
+
+    assert asyncio.run(main()) == [CONTEXT]
+
+
+TIMEOUTS = [float("nan"), float("inf"), -float("inf"), 10**400, 1e12, "1", None, 1j]
+
+
+@pytest.mark.parametrize("timeout", TIMEOUTS, ids=lambda each: str(each)[:8])
+@pytest.mark.parametrize("wait", ["wait_ready", "wait_ready_async", "close"])
+def test_timeouts_are_those_of_a_live_source(wait: str, timeout: Any) -> None:
+    """What is no number of seconds is refused in the words of a live source."""
+    fixed, _ = made()
+    live = X509Source("unix:///nowhere").open()
+
+    def ask(source: Any) -> None:
+        given = getattr(source, wait)(timeout=timeout)
+        if wait == "wait_ready_async":
+            asyncio.run(given)
+
+    with live:
+        with pytest.raises(ConfigError) as told:
+            ask(live)
+        with pytest.raises(ConfigError, match=f"^{re.escape(str(told.value))}$"):
+            ask(fixed)
+    assert fixed.current() is CONTEXT
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.5])
+def test_no_wait_is_needed(timeout: float) -> None:
+    """The snapshot is there at once, also where the deadline is over."""
+    source, _ = made()
+    assert source.wait_ready(timeout=timeout) is CONTEXT
+    assert asyncio.run(source.wait_ready_async(timeout=timeout)) is CONTEXT
+
+
+@pytest.mark.parametrize("wait", ["wait_ready", "wait_ready_async"])
+def test_an_expired_one_is_not_waited_for(wait: str) -> None:
+    """The error comes at once, not at the deadline: nothing will ever renew it."""
+    source, wall = made()
+    wall.advance(100)
+    begin = time.monotonic()
+
+    async def ask() -> object:
+        given = getattr(source, wait)(timeout=1000)
+        return await given
+
+    with pytest.raises(SourceError, match="does not renew it"):
+        asyncio.run(ask())
+    assert time.monotonic() - begin < 100
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"context": None}, {"context": CONTEXT.default}, {"now": 5}, {"now": START}],
+    ids=["nothing", "an SVID", "a number", "a time"],
+)
+def test_what_it_is_not_made_of(arguments: dict[str, Any]) -> None:
+    """It is made of a snapshot and a clock."""
+    with pytest.raises(ConfigError):
+        StaticSource(**{"context": CONTEXT, **arguments})
+
+
 def test_subscribe() -> None:
-    """A subscriber is never called, and no thread of it outlives the source."""
+    """A subscriber is never called, and has no thread."""
     source, _ = made()
     calls: list[X509Context] = []
     first, second = source.subscribe(calls.append), source.subscribe(calls.append)
     with first:
-        assert len(source_threads()) == 2
+        assert source_threads() == []
     first.close()
     source.close()
     second.close()
-    assert source_threads() == []
     assert calls == []
+
+
+def test_subscribers_are_functions() -> None:
+    """What cannot be called is refused at once."""
+    source, _ = made()
+    given: Any = 5
+    with pytest.raises(ConfigError, match="a subscriber is a function, not int"):
+        source.subscribe(given)
+
+
+def test_a_forked_child_has_it_too() -> None:
+    """The child of a fork reads it as its parent does."""
+    run(
+        """
+        from serviceradar_security import StaticSource, X509Context
+        from serviceradar_security.testing import FakeAuthority
+        authority = FakeAuthority("a.test")
+        bundles = {authority.trust_domain: authority.bundle}
+        source = StaticSource(X509Context(svids=[authority.issue(ID)], bundles=bundles))
+        def work():
+            assert str(source.wait_ready(timeout=5).default.spiffe_id) == ID
+            with source.subscribe(print): pass
+            source.close()
+        assert in_child(work) == 0
+        assert str(source.current().default.spiffe_id) == ID
+        """
+    )
 
 
 def test_repr() -> None:

@@ -235,3 +235,25 @@ def test_padding_counts() -> None:
         server.h2.send_data(1, framed(b"x" * 16_000), pad_length=255)
         assert server.say() == [Message(b"x" * 16_000)]
     assert server.h2.local_flow_control_window(1) >= 1024 * 1024
+
+
+def test_ping() -> None:
+    """A PING goes out on demand, its answer is no message, and the stream goes on."""
+    server = started()
+    server.head()
+    server.data(framed(b"one"))
+    server.stream.ping()
+    server.hear()
+    (ping,) = [each for each in server.events if isinstance(each, h2.events.PingReceived)]
+    assert len(ping.ping_data) == 8
+    assert server.say() == [Message(b"one")]  # and the answer, which is in the same bytes
+    server.data(framed(b"two"))
+    assert server.say() == [Message(b"two")]
+
+
+def test_ping_after_the_end() -> None:
+    """A stream that is over asks for nothing."""
+    server = started()
+    server.stream.feed(b"")
+    server.stream.ping()
+    assert server.stream.outgoing() == b""

@@ -67,7 +67,7 @@ def test_backoff(kind: Kind, delays: list[float]) -> None:
 def test_jitter(kind: Kind, attempt: int, random: float) -> None:
     """Chance moves a delay by a tenth at most, after any number of attempts."""
     middle = retry_delay(kind, attempt, 0.5)
-    assert 0.0899 <= retry_delay(kind, attempt, random) <= 11.0001
+    assert 0.0899 <= retry_delay(kind, attempt, random) <= 33.0001
     assert abs(retry_delay(kind, attempt, random) - middle) <= middle * 0.10001
     assert retry_delay(kind, attempt, 0.0) < middle < retry_delay(kind, attempt, 1.0)
 

@@ -9,9 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from serviceradar_security.errors import ConfigError
 from serviceradar_security.identity.bundle import TrustBundle
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.testing.arguments import building, check, check_mutations
 from serviceradar_security.testing.certificates import (
     UNKNOWN_EXTENSION,
     IssuedCertificate,
@@ -25,6 +27,7 @@ from serviceradar_security.testing.certificates import (
     sign_certificate,
     tamper,
 )
+from serviceradar_security.workload.live import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +102,13 @@ class FakeAuthority:
             now: The clock that validity is counted from.
             ttl: Life of issued SVIDs in seconds, unless `issue` is told otherwise.
             key_type: The kind of the roots' keys.
+
+        Raises:
+            SpiffeIdError: The trust domain is none.
+            ConfigError: An argument is of the wrong kind, or there is no such kind of key.
         """
+        check(trust_domain=trust_domain, now=now, key_type=key_type)
+        check_seconds("ttl", ttl)
         self.trust_domain: TrustDomain = (
             trust_domain
             if isinstance(trust_domain, TrustDomain)
@@ -141,7 +150,10 @@ class FakeAuthority:
 
         Raises:
             X509SvidError: A mutation made it unusable as our own SVID.
+            ConfigError: An argument is of the wrong kind, or no such certificate can be made.
         """
+        check(spiffe_id=spiffe_id, hint=hint)
+        check_mutations(mutations)
         made = self.issue_certificate(spiffe_id, ttl=ttl, not_after=not_after, **mutations)
         return X509Svid.parse(b"".join(made.chain_der), made.key_der, hint=hint)
 
@@ -176,7 +188,7 @@ class FakeAuthority:
         self_signed: bool = False,
         tampered: bool = False,
     ) -> IssuedCertificate:
-        """Issue a certificate that need not be an SVID; nothing is checked.
+        """Issue a certificate that need not be an SVID; no rule of SPIFFE is checked.
 
         Args:
             spiffe_id: The URI name; None for a certificate without one.
@@ -209,40 +221,47 @@ class FakeAuthority:
             tampered: Change it after it was signed.
 
         Raises:
-            ConfigError: There is no such kind of key, key usage or role.
+            ConfigError: An argument is of the wrong kind, or no such certificate can be made.
         """
-        root = self._impostor() if stranger else self._roots[self._active]
-        signers = self._signers(root, intermediates, intermediate or {})
-        own_key = make_key(key_type) if key is None else key
-        name = leaf_subject(common_name) if subject is None else subject
-        names = _names(_uris(spiffe_id, uris), dns_names, other_names)
-        added = [
-            *_constraints(ca, path_length),
-            *_usage(key_usage, critical=key_usage_critical),
-            *([] if roles is None else [(extended_usage(roles), False)]),
-            # RFC 5280 section 4.2.1.6, R-X509-10
-            *([(x509.SubjectAlternativeName(names), not list(name))] if names else []),
-            *([(_unknown(), True)] if unknown_critical else []),
-            *extensions,
-        ]
-        leaf = sign_certificate(
-            name,
-            own_key,
-            (name, own_key) if self_signed else (signers[0].certificate.subject, signers[0].key),
-            validity=self._validity(ttl, not_before, not_after, skew),
-            extensions=added,
-        )
-        above = [each.certificate for each in signers]
-        chain = [
-            tamper(leaf) if tampered else leaf,
-            *([] if leaf_only else above[:-1]),
-            *(above[-1:] if with_root else []),
-        ]
-        return IssuedCertificate(
-            chain,
-            make_key(key_type) if wrong_key else own_key,
-            spiffe_id=spiffe_id,
-        )
+        given = {name: each for name, each in locals().items() if name not in ("self", "spiffe_id")}
+        check_mutations(given)
+        if spiffe_id is not None:
+            check(spiffe_id=spiffe_id)
+        with building():
+            root = self._impostor() if stranger else self._roots[self._active]
+            signers = self._signers(root, intermediates, intermediate or {})
+            own_key = make_key(key_type) if key is None else key
+            name = leaf_subject(common_name) if subject is None else subject
+            names = _names(_uris(spiffe_id, uris), dns_names, other_names)
+            added = [
+                *_constraints(ca, path_length),
+                *_usage(key_usage, critical=key_usage_critical),
+                *([] if roles is None else [(extended_usage(roles), False)]),
+                # RFC 5280 section 4.2.1.6, R-X509-10
+                *([(x509.SubjectAlternativeName(names), not list(name))] if names else []),
+                *([(_unknown(), True)] if unknown_critical else []),
+                *extensions,
+            ]
+            leaf = sign_certificate(
+                name,
+                own_key,
+                (name, own_key)
+                if self_signed
+                else (signers[0].certificate.subject, signers[0].key),
+                validity=self._validity(ttl, not_before, not_after, skew),
+                extensions=added,
+            )
+            above = [each.certificate for each in signers]
+            chain = [
+                tamper(leaf) if tampered else leaf,
+                *([] if leaf_only else above[:-1]),
+                *(above[-1:] if with_root else []),
+            ]
+            return IssuedCertificate(
+                chain,
+                make_key(key_type) if wrong_key else own_key,
+                spiffe_id=spiffe_id,
+            )
 
     def prepare(self) -> None:
         """Publish a new root beside the old ones; SVIDs are still signed by the old one."""
@@ -273,7 +292,7 @@ class FakeAuthority:
         not_after: datetime | None,
         skew: float,
     ) -> tuple[datetime, datetime]:
-        now = self._now() + timedelta(seconds=skew)
+        now = self._time() + timedelta(seconds=skew)
         begin = not_before or now - _BACKDATE
         end = not_after or now + timedelta(seconds=self._ttl if ttl is None else ttl)
         return min(begin, end - _A_SECOND), end
@@ -293,8 +312,15 @@ class FakeAuthority:
         return signers
 
     def _make_root(self) -> Signer:
-        key = make_key(self._key_type)
-        return Signer(self._sign_ca(key, self._ca_name("root"), None, {}), key)
+        with building():
+            key = make_key(self._key_type)
+            return Signer(self._sign_ca(key, self._ca_name("root"), None, {}), key)
+
+    def _time(self) -> datetime:
+        now: object = self._now()
+        if not isinstance(now, datetime) or now.utcoffset() is None:
+            raise ConfigError("the clock `now` gives no datetime with a time zone")
+        return now
 
     def _impostor(self) -> Signer:
         """Make a root with the name of the active one, and a key of its own."""
@@ -320,7 +346,7 @@ class FakeAuthority:
         issuer: Signer | None,
         changes: IntermediateMutations,
     ) -> x509.Certificate:
-        now = self._now()
+        now = self._time()
         uri = x509.UniformResourceIdentifier(str(self.trust_domain.id))
         return sign_certificate(
             name,

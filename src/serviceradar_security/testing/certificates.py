@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from serviceradar_security.errors import ConfigError
+from serviceradar_security.testing.arguments import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,7 +74,16 @@ class IssuedCertificate:
         *,
         spiffe_id: SpiffeId | str | None = None,
     ) -> None:
-        """Hold a chain, leaf first, its key, and the ID that was asked for."""
+        """Hold a chain, leaf first, its key, and the ID that was asked for.
+
+        Raises:
+            ConfigError: It is no chain of certificates, or no key.
+        """
+        check(chain=chain, key=key)
+        if not chain:
+            raise ConfigError("a chain has at least one certificate")
+        if spiffe_id is not None:
+            check(spiffe_id=spiffe_id)
         self.chain: tuple[x509.Certificate, ...] = tuple(chain)
         self.key: SigningKey = key
         self.spiffe_id: str = "" if spiffe_id is None else str(spiffe_id)

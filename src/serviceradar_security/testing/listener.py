@@ -10,6 +10,7 @@ import secrets
 import shutil
 import socket
 import stat
+import struct
 import tempfile
 import threading
 import weakref
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Listener", "TcpAddress", "UnixAddress"]
 
 _BACKLOG: Final = 100
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid and gid, as SO_PEERCRED gives them
 _T = TypeVar("_T")
 
 
@@ -51,13 +53,19 @@ class UnixAddress:
         return str(self.path)
 
     def bind(self) -> socket.socket:
-        """Listen; an old socket there is replaced, any other file is not."""
+        """Listen; a socket where nobody listens any more is replaced, any other file is not.
+
+        Raises:
+            ConfigError: Somebody listens there.
+        """
+        self._bound = None  # what there was before may be somebody else's now
         if self._folder is not None and not self._folder.exists():
             self._folder.mkdir(mode=0o700)
             # Whoever forgets to stop it leaves no folder either.
             self._forgotten = weakref.finalize(self, _remove, self._folder, os.getpid())
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISSOCK(self.path.lstat().st_mode):
+                _check_dead(self.path)
                 self.path.unlink()
         made = socket.socket(socket.AF_UNIX)
         try:
@@ -163,6 +171,9 @@ class Listener:
         self._pid = os.getpid()
         try:
             bound = self.address.bind()
+        except ConfigError:
+            self.address.release()
+            raise
         except (OSError, ValueError) as error:
             self.address.release()
             raise ConfigError(
@@ -251,6 +262,40 @@ class Listener:
         await asyncio.gather(*welcomes, return_exceptions=True)
         while self._abort():  # noqa: ASYNC110 - protocols are told in the next turn of the loop
             await asyncio.sleep(0)
+
+
+def _check_dead(path: Path) -> None:
+    """Find out whether a socket is only what somebody left behind.
+
+    Raises:
+        ConfigError: Somebody listens there, or it cannot be found out.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return
+        except FileNotFoundError:
+            return  # it was removed meanwhile
+        except BlockingIOError:
+            who = "somebody, who does not accept connections"
+        except OSError as error:
+            who = f"perhaps somebody ({error.strerror or error})"
+        else:
+            who = _listener_of(probe)
+    raise ConfigError(
+        f"the fake Workload API cannot listen on {path}: {who} listens there, whose socket is not "
+        "taken over: stop that one, or give another socket_path",
+    )
+
+
+def _listener_of(connected: socket.socket) -> str:
+    given = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, _, _ = _CREDENTIALS.unpack(given)
+    if pid == os.getpid():
+        return "another socket of this process"
+    return f"the process {pid}" if pid > 0 else "another process"
 
 
 def _late(what: str, timeout: float) -> WorkloadApiError:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from serviceradar_security.errors import ConfigError
-from serviceradar_security.testing.served import Identity, wanted
+from serviceradar_security.testing.arguments import check
+from serviceradar_security.testing.served import Identity, all_wanted
 from serviceradar_security.testing.stage import Stage
 from serviceradar_security.testing.steps import STEPS
 from serviceradar_security.testing.worker import Worker
 from serviceradar_security.testing.workload_api import FakeWorkloadApi
+from serviceradar_security.workload.live import check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from serviceradar_security.testing.authority import FakeAuthority
-    from serviceradar_security.testing.served import Given
+from serviceradar_security.testing.served import Given
 
 __all__ = ["REHEARSAL_STEPS", "Rehearsal", "Service", "StepResult", "rehearse"]
 
@@ -46,12 +49,18 @@ class Service(Generic[_T]):
             `cryptography`, or DER bytes (``ssl.SSLSocket.getpeercert(binary_form=True)`` of a
             client). Without it a service that never rotates is found only by a `check` that trusts
             the authority of the moment.
+
+    Raises:
+        ConfigError: One of them is no function.
     """
 
     start: Callable[[str], _T]
     check: Callable[[_T], object]
     stop: Callable[[_T], object] = _nothing
     presented: Callable[[_T], object] | None = None
+
+    def __post_init__(self) -> None:
+        check(start=self.start, check=self.check, stop=self.stop, presented=self.presented)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ class Rehearsal:
             raise AssertionError(str(self)) from self.failed[0].error
 
     def __str__(self) -> str:
-        width = max(len(each.name) for each in self.results)
+        width = max((len(each.name) for each in self.results), default=0)
         lines = [
             f"{len(self.results) - len(self.failed)} of {len(self.results)} steps passed",
         ]
@@ -134,10 +143,17 @@ def rehearse(
         hold: Seconds for which it is watched while something is wrong.
 
     Raises:
-        ConfigError: There is no such step, or no step at all; or an identity is not to be issued.
+        ConfigError: There is no such step, or no step at all; or an identity is not to be issued;
+            or an argument is of the wrong kind.
+        SpiffeIdError: An identity is no SPIFFE ID.
     """
+    given: object = service
+    if not isinstance(given, Service):
+        raise ConfigError(f"a service is given as Service(...), not {type(given).__name__}")
+    check_seconds("timeout", timeout, least=0.001, finite=True)
+    check_seconds("hold", hold, least=0.0, finite=True)
     chosen = _chosen(steps)
-    if not all(isinstance(wanted(each), Identity) for each in identities):
+    if not all(isinstance(each, Identity) for each in all_wanted(identities)):
         raise ConfigError("a rehearsal issues its identities: give SPIFFE IDs")
     worker = Worker(timeout=timeout)
     try:
@@ -150,7 +166,13 @@ def rehearse(
 
 
 def _chosen(steps: Iterable[str]) -> list[str]:
-    names = {steps} if isinstance(steps, str) else set(steps)
+    asked: object = [steps] if isinstance(steps, str) else steps
+    if not isinstance(asked, Iterable):
+        raise ConfigError(f"steps are given as a list of names, not {type(asked).__name__}")
+    listed = list(asked)
+    if not all(isinstance(each, str) for each in listed):
+        raise ConfigError("steps are given as a list of names, and one of these is no text")
+    names = set(listed)
     unknown = sorted(names - set(STEPS))
     if unknown or not names:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,22 +10,41 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
 from serviceradar_security.errors import ConfigError
-from serviceradar_security.identity.spiffe_id import SpiffeId
+from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.testing.arguments import check_mutations
+from serviceradar_security.testing.authority import FakeAuthority, Mutations
 from serviceradar_security.testing.certificates import IssuedCertificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Sequence
+    from datetime import datetime
 
     from serviceradar_security.identity.bundle import TrustBundle
-    from serviceradar_security.identity.spiffe_id import TrustDomain
 
-__all__ = ["Given", "Identity", "Material", "grown", "response", "wanted"]
+__all__ = [
+    "Change",
+    "Given",
+    "Identity",
+    "Material",
+    "all_wanted",
+    "grown",
+    "issuer",
+    "made",
+    "response",
+]
 
 Given = SpiffeId | str | tuple[SpiffeId | str, str] | X509Svid | IssuedCertificate
 """What a user may ask to be served."""
 Material = X509Svid | IssuedCertificate
 """What can be served: a good SVID, or a certificate that may break every rule."""
+
+
+class Change(Mutations, total=False):
+    """What may be changed of a rotation."""
+
+    ttl: float | None
+    not_after: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +55,7 @@ class Identity:
     hint: str = ""
 
 
-def wanted(given: Given) -> Identity | Material:
+def _wanted(given: Given) -> Identity | Material:
     """Read what a user asks to be served.
 
     Raises:
@@ -54,6 +74,68 @@ def wanted(given: Given) -> Identity | Material:
                 f"a {type(given).__name__} cannot be served: give SPIFFE IDs, pairs of an ID and a "
                 "hint, SVIDs, or certificates of a FakeAuthority",
             )
+
+
+def all_wanted(given: Sequence[Given]) -> list[Identity | Material]:
+    """Read all that a user asks to be served.
+
+    Raises:
+        SpiffeIdError: An ID is none.
+        ConfigError: It is no list of what can be served.
+    """
+    asked: object = given
+    if isinstance(asked, str | bytes | bytearray | Mapping) or not isinstance(asked, Iterable):
+        raise ConfigError("identities are given as a list, as ['spiffe://example.org/web']")
+    return [_wanted(each) for each in given]
+
+
+def issuer(
+    asked: Sequence[Identity | Material],
+    authority: FakeAuthority | None,
+) -> FakeAuthority:
+    """Give who issues; None stands for a new authority of the first ID's trust domain.
+
+    Raises:
+        ConfigError: It is no authority; or there is neither an identity nor an authority.
+    """
+    given: object = authority
+    if isinstance(given, FakeAuthority):
+        return given
+    if given is not None:
+        raise ConfigError(f"an authority is a FakeAuthority, not {type(given).__name__}")
+    if not asked:
+        raise ConfigError("a FakeWorkloadApi needs an identity or an authority")
+    return FakeAuthority(TrustDomain.parse(str(asked[0].spiffe_id)))
+
+
+def made(
+    asked: Iterable[Identity | Material],
+    authority: FakeAuthority,
+    *,
+    ttl: float,
+    mutations: Change | None = None,
+) -> list[Material]:
+    """Issue what is to be served, or take it as it is.
+
+    Args:
+        asked: What is to be served.
+        authority: Issues it.
+        ttl: Life of the SVIDs in seconds, unless a mutation says otherwise.
+        mutations: What to change of them.
+
+    Raises:
+        X509SvidError: A mutation makes one unusable.
+        ConfigError: There is no such mutation, or no such certificate can be made.
+    """
+    changes: Change = {} if mutations is None else mutations
+    check_mutations(changes)  # also where nothing is to be issued
+    options: Change = {"ttl": ttl, **changes}
+    return [
+        authority.issue(each.spiffe_id, hint=each.hint, **options)
+        if isinstance(each, Identity)
+        else each
+        for each in asked
+    ]
 
 
 def response(

@@ -9,32 +9,34 @@ from typing import TYPE_CHECKING, Final, Self, Unpack
 from serviceradar_security.errors import ConfigError, WorkloadApiError
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
-from serviceradar_security.testing.authority import FakeAuthority, Mutations
+from serviceradar_security.testing.arguments import check
 from serviceradar_security.testing.listener import Listener, TcpAddress, UnixAddress
-from serviceradar_security.testing.served import Given, Identity, Material, grown, response, wanted
+from serviceradar_security.testing.served import (
+    Change,
+    Given,
+    Material,
+    all_wanted,
+    grown,
+    issuer,
+    made,
+    response,
+)
 from serviceradar_security.testing.server import Answer, Pace, ServerConnection
 from serviceradar_security.workload.live import check_seconds
 from serviceradar_security.workload.stream import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
     from serviceradar_security.identity.bundle import TrustBundle
+    from serviceradar_security.testing.authority import FakeAuthority
 
 __all__ = ["FakeWorkloadApi"]
 
 _OVERSIZE: Final = 64 * 1024 * 1024 + 1  # more than an X509Source takes by default
 _NOBODY: Final = Answer(code="PERMISSION_DENIED", text="no identity issued")  # as SPIRE says it
-
-
-class _Change(Mutations, total=False):
-    """What may be changed of a rotation."""
-
-    ttl: float | None
-    not_after: datetime | None
 
 
 class FakeWorkloadApi:
@@ -67,24 +69,18 @@ class FakeWorkloadApi:
             timeout: Seconds that each command may take.
 
         Raises:
-            ConfigError: Neither an identity nor an authority is given, or two addresses are.
+            ConfigError: Neither an identity nor an authority is given, or two addresses are, or
+                an argument is of the wrong kind; or a `SpiffeIdError`.
         """
+        check(tcp=tcp, socket_path=socket_path)
         if tcp and socket_path is not None:
             raise ConfigError("a FakeWorkloadApi has one address: give tcp or socket_path")
-        if isinstance(identities, str | bytes):
-            raise ConfigError("identities are given as a list, as ['spiffe://example.org/web']")
-        if authority is not None and not isinstance(authority, FakeAuthority):
-            raise ConfigError(f"an authority is a FakeAuthority, not {type(authority).__name__}")
         check_seconds("ttl", ttl, least=0.0, finite=True)
         check_seconds("timeout", timeout, least=0.001, finite=True)
         self._ttl = ttl
         self._timeout = timeout
-        self._wanted = [wanted(each) for each in identities]
-        if authority is None:
-            if not self._wanted:
-                raise ConfigError("a FakeWorkloadApi needs an identity or an authority")
-            authority = FakeAuthority(TrustDomain.parse(str(self._wanted[0].spiffe_id)))
-        self.authority: FakeAuthority = authority
+        self._wanted = all_wanted(identities)
+        self.authority: FakeAuthority = issuer(self._wanted, authority)
         self._redacted: set[str] = set()
         self._federated: dict[TrustDomain, TrustBundle] = {}
         self._answer = Answer()
@@ -99,7 +95,8 @@ class FakeWorkloadApi:
             abort=self._abort,
             timeout=timeout,
         )
-        self._issue({})
+        self._issued: list[Material] = made(self._wanted, self.authority, ttl=ttl)
+        self._answer = self._serving()
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -143,8 +140,11 @@ class FakeWorkloadApi:
 
         Raises:
             WorkloadApiError: They did not come in time.
+            ConfigError: An argument is no number.
         """
+        check(number=number)
         seconds = self._timeout if timeout is None else timeout
+        check_seconds("timeout", seconds)
         with self._called:
             if not self._called.wait_for(lambda: self._requests >= number, seconds):
                 raise WorkloadApiError(
@@ -154,10 +154,10 @@ class FakeWorkloadApi:
                 )
 
     def start(self) -> Self:
-        """Listen on the socket; an old socket there is replaced, any other file is not.
+        """Listen on the socket; one that nobody listens on is replaced, any other file is not.
 
         Raises:
-            ConfigError: The address cannot be listened on.
+            ConfigError: The address cannot be listened on, or somebody does.
         """
         self._listener.start()
         return self
@@ -168,6 +168,7 @@ class FakeWorkloadApi:
         Args:
             leave_socket: Leave the socket's file behind, as a killed process does.
         """
+        check(leave_socket=leave_socket)
         self._listener.stop(leave_socket=leave_socket)
 
     def restart(self) -> None:
@@ -192,7 +193,7 @@ class FakeWorkloadApi:
 
     # ---- what it serves ------------------------------------------------------------------------
 
-    def rotate(self, **mutations: Unpack[_Change]) -> tuple[X509Svid, ...]:
+    def rotate(self, **mutations: Unpack[Change]) -> tuple[X509Svid, ...]:
         """Issue every identity anew and send it; those given as they are stay so.
 
         Args:
@@ -204,8 +205,9 @@ class FakeWorkloadApi:
         Raises:
             X509SvidError: A mutation makes them unusable: nothing was sent. What agents never
                 send can be given as a certificate.
+            ConfigError: There is no such mutation, or no such certificate can be made.
         """
-        self._issue(mutations)
+        self._issued = made(self._wanted, self.authority, ttl=self._ttl, mutations=mutations)
         self._serve()
         return self.svids
 
@@ -222,18 +224,34 @@ class FakeWorkloadApi:
         self._serve()
 
     def set_identities(self, identities: Sequence[Given]) -> None:
-        """Serve these identities from now on."""
-        self._wanted = [wanted(each) for each in identities]
+        """Serve these identities from now on.
+
+        Raises:
+            SecurityError: One of them cannot be served: those of before are.
+        """
+        asked = all_wanted(identities)
+        self._issued = made(asked, self.authority, ttl=self._ttl)
+        self._wanted = asked
         self._redacted.clear()
-        self.rotate()
+        self._serve()
 
     def federate(self, bundle: TrustBundle) -> None:
-        """Send the bundle of another trust domain along."""
+        """Send the bundle of another trust domain along.
+
+        Raises:
+            ConfigError: It is no `TrustBundle`.
+        """
+        check(bundle=bundle)
         self._federated[bundle.trust_domain] = bundle
         self._serve()
 
     def defederate(self, trust_domain: TrustDomain | str) -> None:
-        """Send the bundle of another trust domain no more."""
+        """Send the bundle of another trust domain no more.
+
+        Raises:
+            ConfigError: That is no trust domain; or a `SpiffeIdError`.
+        """
+        check(trust_domain=trust_domain)
         name = TrustDomain.parse(trust_domain) if isinstance(trust_domain, str) else trust_domain
         self._federated.pop(name, None)
         self._serve()
@@ -246,6 +264,7 @@ class FakeWorkloadApi:
         Raises:
             ConfigError: It is not served.
         """
+        check(spiffe_id=identity)
         if str(identity) not in {str(each.spiffe_id) for each in self._served}:
             raise ConfigError(f"{identity} cannot be taken back: it is not served")
         self._redacted.add(str(identity))
@@ -277,7 +296,8 @@ class FakeWorkloadApi:
         Raises:
             ConfigError: The code is no name of a gRPC status code, as ``UNAVAILABLE``.
         """
-        if code not in CODES or not isinstance(text, str):
+        check(text=text)
+        if code not in CODES:
             raise ConfigError(f"{code!r} is not the name of a gRPC status code: {', '.join(CODES)}")
         self._change(Answer(code=code, text=text or f"told to fail with {code}"))
 
@@ -298,10 +318,7 @@ class FakeWorkloadApi:
             ConfigError: The numbers are no such pace.
         """
         check_seconds("pause", pause, least=0.0, finite=True)
-        if type(size) is not int or size < 1:
-            raise ConfigError(
-                f"no pace: {size} bytes every {pause} s; give at least 1 byte and 0 s"
-            )
+        check(size=size)
         self._set_pace(Pace(size, pause))
         self._serve()
 
@@ -313,7 +330,7 @@ class FakeWorkloadApi:
         """Send these bytes as a message on the open streams.
 
         Raises:
-            ConfigError: They are no bytes.
+            ConfigError: They are none.
         """
         if not isinstance(data, bytes):
             raise ConfigError(f"a message is given as bytes, not {type(data).__name__}")
@@ -321,6 +338,7 @@ class FakeWorkloadApi:
 
     def oversize(self, size: int = _OVERSIZE) -> None:
         """Send what is served on the open streams, grown to so many bytes by an unknown field."""
+        check(message_size=size)
         self.send(grown(self._message(), size))
 
     # ---- inside --------------------------------------------------------------------------------
@@ -328,16 +346,6 @@ class FakeWorkloadApi:
     @property
     def _served(self) -> list[Material]:
         return [each for each in self._issued if str(each.spiffe_id) not in self._redacted]
-
-    def _issue(self, mutations: _Change) -> None:
-        change: _Change = {"ttl": self._ttl, **mutations}
-        self._issued: list[Material] = [
-            self.authority.issue(each.spiffe_id, hint=each.hint, **change)
-            if isinstance(each, Identity)
-            else each
-            for each in self._wanted
-        ]
-        self._answer = self._serving()
 
     def _message(self) -> bytes:
         return response(self._served, self.authority.bundle, self._federated)

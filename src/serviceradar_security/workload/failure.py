@@ -22,6 +22,8 @@ class Kind(Enum):
     """PERMISSION_DENIED: no identity is issued to this workload."""
     FATAL = "fatal"
     """INVALID_ARGUMENT or UNIMPLEMENTED: not tried again (Workload Endpoint, appendix A)."""
+    EXHAUSTED = "exhausted"
+    """RESOURCE_EXHAUSTED: asked for too much, or a message that is too large (R-WLAPI-30)."""
     FAILED = "failed"
     """Any other status code: reported and tried again."""
 
@@ -50,6 +52,7 @@ _DELAYS: Final = {
     Kind.SILENT: (0.1, 0.4),
     Kind.DENIED: (0.5, 5.0),
     Kind.FAILED: (0.5, 10.0),
+    Kind.EXHAUSTED: (1.0, 30.0),  # R-WLAPI-30
 }
 _JITTER: Final = 0.1
 _ASK_AGAIN: Final = (0.5, 30.0)  # likewise, of a stream that is open and brings nothing valid
@@ -61,6 +64,10 @@ ADVICE: Final = {
     Kind.DENIED: "create a registration entry whose selectors match this workload",
     Kind.FATAL: "check that the address is that of a Workload API",
     Kind.FAILED: "look at the log of the SPIRE agent",
+    Kind.EXHAUSTED: (
+        "look at the log of the SPIRE agent, which may be asked too often; if its message is too "
+        "large, raise message_bytes of the source's limits"
+    ),
 }
 """What a person can do about each kind of failure."""
 

@@ -217,8 +217,6 @@ class LiveSource(ManagedSource, Generic[EngineT]):
         Returns:
             A context manager; leaving it, or its ``close()``, ends the subscription.
         """
-        if not callable(callback):
-            raise ConfigError(f"a subscriber is a function, not {type(callback).__name__}")
         engine = self._running()
         subscription = Subscription(callback, on_close=self._forget, in_force=engine.context)
         self._subscriptions.append(subscription)
@@ -356,7 +354,8 @@ def check_seconds(
     endless = huge and not (value == math.inf and least != -math.inf and not finite)
     if not fine or endless:
         least_text = "" if least == -math.inf else f", {least:g} or more"
-        raise ConfigError(f"{name} is {value!r}: give a number of seconds{least_text}")
+        shown = "a huge number" if huge and isinstance(value, int) else repr(value)
+        raise ConfigError(f"{name} is {shown}: give a number of seconds{least_text}")
 
 
 def _left(deadline: float) -> float:

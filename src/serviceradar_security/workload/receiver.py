@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from serviceradar_security.workload.failure import Failure, Kind
+from serviceradar_security.workload.keepalive import PING_INTERVAL, PING_TIMEOUT, KeepAlive
 from serviceradar_security.workload.reading import say
 from serviceradar_security.workload.stream import CODES, Ended, Message, WorkloadStream
 
@@ -38,6 +39,7 @@ _KINDS: Final = {
     "INVALID_ARGUMENT": Kind.FATAL,
     "UNIMPLEMENTED": Kind.FATAL,
     "PERMISSION_DENIED": Kind.DENIED,
+    "RESOURCE_EXHAUSTED": Kind.EXHAUSTED,
 }
 
 
@@ -80,6 +82,8 @@ class Receiver:
         connect_timeout: float,
         answer_timeout: float,
         max_message_bytes: int,
+        ping_interval: float = PING_INTERVAL,
+        ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         """Prepare; `start` starts the thread.
 
@@ -90,12 +94,16 @@ class Receiver:
             answer_timeout: Seconds within which the first message must come: it is sent
                 without delay (Workload API section 4.3, R-WLAPI-05).
             max_message_bytes: How large a message may be.
+            ping_interval: Seconds of silence after which the peer is asked for a sign of life.
+            ping_timeout: Seconds within which the sign must come.
         """
         self._endpoint = endpoint
         self._handler = handler
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
         self._max_message_bytes = max_message_bytes
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
         self._stopping = False
         self._socket: socket.socket | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -257,36 +265,67 @@ class Receiver:
         stream = WorkloadStream(FETCH_X509_SVID, max_message_bytes=self._max_message_bytes)
         pending = stream.outgoing()
         deadline: float | None = time.monotonic() + self._answer_timeout
+        alive = KeepAlive(
+            interval=self._ping_interval,
+            timeout=self._ping_timeout,
+            now=time.monotonic(),
+        )
         while not self._stopping:
             attempt, tick = self._handler.waits()
             if attempt is not None and attempt <= 0:
                 return None  # what this stream brought is to be asked for once more
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return Failure(Kind.SILENT, f"no answer within {self._answer_timeout:g} s")
-            waits = [each for each in (attempt, tick, left) if each is not None]
             try:
-                ready = self._select(sock, min(waits) if waits else None, writing=bool(pending))
-                self._handler.ticked()
-                if not ready:
+                waits = (attempt, tick, self._left(deadline), alive.wait(time.monotonic()))
+                shortest = min(each for each in waits if each is not None)
+                ready = self._select(sock, shortest, writing=bool(pending))
+                if not ready:  # only now: what came while this process slept is read before
+                    self._handler.ticked()
+                    pending += self._ask(stream, alive)
                     continue
                 # Read first: who says no and hangs up at once must be heard.
                 data = _receive(sock)
                 pending = pending[_send(sock, pending) :]
+            except _SilentError as error:
+                return Failure(Kind.SILENT, str(error))
             except OSError as error:
                 return Failure(Kind.ENDED, f"the connection broke: {_describe(error)}")
             if data is None:
+                self._handler.ticked()
                 continue
+            alive.heard(time.monotonic())
             for event in stream.feed(data):
                 if isinstance(event, Message):
                     deadline = None
                     self._handler.message(event.data)
                 else:
                     return _failure(event)
+            self._handler.ticked()  # not before: users wait for what came
             pending += stream.outgoing()
             if len(pending) > _MAX_PENDING:
                 return Failure(Kind.ENDED, "the peer asks for answers and reads none of them")
         return None
+
+    def _left(self, deadline: float | None) -> float | None:
+        """Give the seconds that are left for the first message, if it has not come."""
+        if deadline is None:
+            return None
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise _SilentError(f"no answer within {self._answer_timeout:g} s")
+        return left
+
+    def _ask(self, stream: WorkloadStream, alive: KeepAlive) -> bytes:
+        """Give what asks for a sign of life, if it is time to; a frozen agent gives none."""
+        now = time.monotonic()
+        if alive.lost(now):
+            raise _SilentError(f"no sign of life within {self._ping_timeout:g} s of a PING")
+        if alive.asks(now):
+            stream.ping()
+        return stream.outgoing()
+
+
+class _SilentError(Exception):
+    """The peer said nothing in time."""
 
 
 def _keep_alive(sock: socket.socket) -> None:

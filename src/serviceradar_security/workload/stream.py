@@ -25,6 +25,7 @@ _CONTENT_TYPE: Final = "application/grpc"
 _HEADER: Final = 5
 _PREFACE: Final = 4  # bytes that tell a server's first frame from other protocols
 _SETTINGS_FRAME: Final = 4
+_PING_BYTES: Final = 8
 _MAX_TEXT: Final = 300
 
 CODES: Final = (
@@ -124,6 +125,14 @@ class WorkloadStream:
     def outgoing(self) -> bytes:
         """Take the bytes that must be sent now."""
         return self._h2.data_to_send()
+
+    def ping(self) -> None:
+        """Ask the server for a sign of life, which it must give (RFC 9113 section 6.7).
+
+        `outgoing` has the bytes. Whatever comes from it is one, so the answer itself means nothing.
+        """
+        if self._ended is None:
+            self._h2.ping(bytes(_PING_BYTES))
 
     def feed(self, data: bytes) -> list[Message | Ended]:
         """Take bytes from the server, empty when it closed, and tell what they mean.

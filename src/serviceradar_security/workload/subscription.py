@@ -9,7 +9,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from serviceradar_security.errors import SecurityError
+from serviceradar_security.errors import ConfigError, SecurityError
 from serviceradar_security.workload.reading import say
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Subscription:
         *,
         on_close: Callable[[Subscription], None],
         in_force: Callable[[], X509Context] | None = None,
+        start: bool = True,
     ) -> None:
         """Start the thread; made by ``source.subscribe``.
 
@@ -44,7 +45,13 @@ class Subscription:
             on_close: Is told of the end.
             in_force: Gives what is in force when the function is called, or raises; a slow
                 function must not be handed what expired or was withdrawn meanwhile.
+            start: Whether to start it; where nothing is ever new there is no need of one.
+
+        Raises:
+            ConfigError: The function is none.
         """
+        if not callable(callback):
+            raise ConfigError(f"a subscriber is a function, not {type(callback).__name__}")
         self._callback = callback
         self._in_force = in_force
         self._on_close = on_close
@@ -54,12 +61,14 @@ class Subscription:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closed = False
         self._pid = os.getpid()
-        self._thread = threading.Thread(
-            target=self._run,
-            name="serviceradar-security-subscriber",
-            daemon=True,
-        )
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if start:
+            self._thread = threading.Thread(
+                target=self._run,
+                name="serviceradar-security-subscriber",
+                daemon=True,
+            )
+            self._thread.start()
 
     def offer(self, context: X509Context) -> None:
         """Hand over a new snapshot; returns at once."""
@@ -78,8 +87,9 @@ class Subscription:
         self._closed = True
         self._wake.put(None)
         self._on_close(self)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+        thread = self._thread
+        if thread is not None and threading.current_thread() is not thread:
+            thread.join(timeout)
 
     def __enter__(self) -> Self:
         return self
