@@ -15,6 +15,7 @@ TARGETS ?=
 WORKERS ?= auto
 PROTOS := src/serviceradar_security/_proto/workload.proto \
           src/serviceradar_security/_proto/control_plane.proto \
+          src/serviceradar_security/_proto/kv.proto \
           examples/monitoring/monitoring.proto
 UV_COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
               --no-annotate --no-header --no-emit-index-url --upgrade
@@ -46,6 +47,7 @@ check: $(CHECK_VENV)/.ready ## lint, types, layers, generated files
 	$(CHECK_VENV)/bin/mypy
 	$(CHECK_VENV)/bin/python tools/verify_types.py
 	$(CHECK_VENV)/bin/python tools/gen_proto.py --check $(PROTOS)
+	$(CHECK_VENV)/bin/python tools/gen_schema.py --check
 
 bench: $(VENV)/.ready ## ratios against named baselines, measured side by side
 	@$(VENV)/bin/python -m benchmarks

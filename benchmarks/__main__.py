@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bundles, grpc_calls, imports, source, verification
+from benchmarks import bundles, config, grpc_calls, imports, source, verification
 
 
 def main() -> None:
     """Measure and print."""
     table = Table("what", "against", "ours µs", "theirs µs", "speed ratio")
-    for module in (verification, bundles, imports, source, grpc_calls):
+    for module in (verification, bundles, config, imports, source, grpc_calls):
         for row in module.rows():
             table.add_row(
                 row.what,

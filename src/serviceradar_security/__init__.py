@@ -20,10 +20,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from serviceradar_security.config.config_watch import ConfigWatch
     from serviceradar_security.config.load import load_config
     from serviceradar_security.config.overlay import apply_overlay
     from serviceradar_security.config.rbac import RbacPolicy
     from serviceradar_security.config.security import SecurityConfig
+    from serviceradar_security.config.strip import strip_protected
     from serviceradar_security.errors import (
         ConfigError,
         NoIdentityIssuedError,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
         X509SvidError,
     )
     from serviceradar_security.identity.authorizer import (
-        Authorizer,
         authorize_any,
         authorize_id,
         authorize_member_of,
@@ -62,8 +63,8 @@ if TYPE_CHECKING:
     from serviceradar_security.workload.watch import SourceStatus
 
 __all__ = [
-    "Authorizer",
     "ConfigError",
+    "ConfigWatch",
     "FileSource",
     "NoIdentityIssuedError",
     "OverlayRefusedError",
@@ -100,14 +101,17 @@ __all__ = [
     "authorize_path_prefix",
     "load_config",
     "none_of",
+    "strip_protected",
     "verify_x509_svid",
 ]
 
 _ROOMS = {
+    "config.config_watch": ("ConfigWatch",),
     "config.load": ("load_config",),
     "config.overlay": ("apply_overlay",),
     "config.rbac": ("RbacPolicy",),
     "config.security": ("SecurityConfig",),
+    "config.strip": ("strip_protected",),
     "errors": (
         "ConfigError",
         "NoIdentityIssuedError",
@@ -125,7 +129,6 @@ _ROOMS = {
         "X509SvidError",
     ),
     "identity.authorizer": (
-        "Authorizer",
         "authorize_any",
         "authorize_id",
         "authorize_member_of",

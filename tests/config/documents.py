@@ -160,6 +160,36 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
+def as_toml(document: dict[str, object]) -> str:
+    """Write a document without nulls as TOML: tables on top, inline below."""
+
+    def write(value: object) -> str:
+        if isinstance(value, dict):
+            inner = ", ".join(f"{write(name)} = {write(member)}" for name, member in value.items())
+            return f"{{{inner}}}"
+        if isinstance(value, list):
+            return f"[{', '.join(map(write, value))}]"
+        return json.dumps(value, ensure_ascii=False)
+
+    def lines(members: dict[str, object]) -> list[str]:
+        return [f"{write(name)} = {write(member)}" for name, member in members.items()]
+
+    tables = {name: value for name, value in document.items() if isinstance(value, dict)}
+    written = lines({name: value for name, value in document.items() if name not in tables})
+    for name, table in tables.items():
+        written += [f"[{write(name)}]", *lines(table)]
+    return "\n".join(written)
+
+
+def without_nulls(value: object) -> object:
+    """Put a text wherever a document has null, for formats that have none."""
+    if isinstance(value, dict):
+        return {name: without_nulls(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return "null" if value is None else value
+
+
 def reference_merge(base: object, overlay: object) -> object:
     """Merge as the platform's Go services do: objects by exact key, all else replaces."""
     if not isinstance(base, dict) or not isinstance(overlay, dict):
@@ -191,11 +221,30 @@ def blocks_of(document: object) -> dict[Path, object]:
     }
 
 
-def offending(base: dict[str, object], overlay: dict[str, object]) -> set[Path]:
-    """Find what the gate must refuse, block by block of the base."""
-    found = set(blocks_of(overlay))
-    for block in blocks_of(base):
-        found |= _touched(base, overlay, block[:-1])
+def settings_of(document: object, patterns: tuple[str, ...] = ()) -> dict[Path, object]:
+    """Find the members at the paths of some patterns, whatever lists are on the way."""
+    matches = [pattern.split(".") for pattern in patterns]
+
+    def fits(path: Path) -> bool:
+        names = [_folded(step) for step in path if isinstance(step, str)]
+        return isinstance(path[-1], str) and any(
+            len(names) == len(match)
+            and all(part in {"*", name} for part, name in zip(match, names, strict=True))
+            for match in matches
+        )
+
+    return {path: value for path, value in walk(document) if fits(path)}
+
+
+def offending(
+    base: dict[str, object],
+    overlay: dict[str, object],
+    patterns: tuple[str, ...] = (),
+) -> set[Path]:
+    """Find what the gate must refuse, setting by setting of the base."""
+    found = set(blocks_of(overlay)) | set(settings_of(overlay, patterns))
+    for setting in {**blocks_of(base), **settings_of(base, patterns)}:
+        found |= _touched(base, overlay, setting[:-1])
     return found
 
 

@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serviceradar_security.config.blocks import (
+    SecurityNames,
     find_blocks,
     fold_name,
+    holds_block,
     is_security_name,
     join_path,
     render_path,
 )
-from tests.config.documents import SECURITY, bases, blocks_of, patient
+from tests.config.documents import SECURITY, bases, blocks_of, patient, walk
 
 EVERY_CODE_POINT = [chr(point) for point in range(0x110000)]
 
@@ -96,6 +98,16 @@ def test_find_blocks(document: dict[str, object]) -> None:
     found = list(find_blocks(document))
     assert blocks_of(document) == dict(found)
     assert len(found) == len(dict(found))
+
+
+@patient
+@given(bases())
+def test_holds_block(document: dict[str, object]) -> None:
+    """A part holds a block if and only if one is found below it."""
+    names = SecurityNames()
+    for _, part in [((), document), *walk(document)]:
+        assert bool(blocks_of(part)) == holds_block(part, names.__getitem__)
+    assert all(known == is_security_name(name) for name, known in names.items())
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ from serviceradar_security.config.document import (
     MAX_DEPTH,
     MAX_DOCUMENT_BYTES,
     MAX_INTEGER_DIGITS,
-    _nesting,
-    _outside_strings,
     copy_document,
     freeze,
     kind_of,
     read_document,
 )
+from serviceradar_security.config.json_text import _brackets_outside_strings
 from serviceradar_security.config.problems import MAX_REPORT_CHARACTERS
+from serviceradar_security.config.strict import nests_too_deep
 from serviceradar_security.errors import ConfigError
 from tests.config.documents import bases, patient, spelled
 
@@ -78,6 +78,16 @@ def nested(depth: int, *, lists: bool = False) -> str:
         ('{"a": "[[{{\\"]]"}', {"a": '[[{{"]]'}),
         ('{"a": {"b": 1}, "c": {"b": 1}}', {"a": {"b": 1}, "c": {"b": 1}}),
         ('{"Name": 1, "name": 2}', {"Name": 1, "name": 2}),
+        (
+            '{"listen": ":50051", "a:" : ":", ":": "\\":"}',
+            {"listen": ":50051", "a:": ":", ":": '":'},
+        ),
+        ('{"a": {":": {}}, "b"\n:\t[": ", "\\\\"]}', {"a": {":": {}}, "b": [": ", "\\"]}),
+        (
+            '{"id": "4e500", "sum": "9e0001", "a": 1E+2}',
+            {"id": "4e500", "sum": "9e0001", "a": 100.0},
+        ),
+        ('{"a": ' + "1" * 250 + ".5}", {"a": float("1" * 250)}),
     ],
 )
 def test_read(text: str, document: dict[str, object]) -> None:
@@ -135,6 +145,13 @@ def test_read(text: str, document: dict[str, object]) -> None:
         ('{"a": 1, "a": 1}', "a: occurs twice"),
         ('{"x": {"a": 1, "\\u0061": 2}}', "x.a: occurs twice"),
         ('{"x": [{"a.b": 1, "a.b": 2}]}', 'x[0]."a.b": occurs twice'),
+        ('{"a" : 1, "a": ":"}', "a: occurs twice"),
+        ('{"a:": 1, "b": ":x", "a:": ":"}', "a:: occurs twice"),
+        ('{"a":"\\"","a":1}', "a: occurs twice"),
+        ('{"a":1,"b":[{"":":","" :"\\":"}]}', 'b[0]."": occurs twice'),
+        ('{"a": ' + "1" * 300 + "e99}", "a: is no finite 64-bit number"),
+        ('{"a": ' + "1" * 208 + "e+102}", "a: is no finite 64-bit number"),
+        ('{"a": 1E+0309}', "a: is no finite 64-bit number"),
         ('{"a": "\\ud800"}', "a: holds half of a surrogate pair"),
         ('{"a": ["\\udfff\\ud83e"]}', "a[0]: holds half of a surrogate pair"),
         ('{"\\ud83e": 1}', '"\\ud83e": holds half of a surrogate pair'),
@@ -224,18 +241,31 @@ def test_size_limit() -> None:
 
 @patient
 @given(json_values | st.recursive(st.text(alphabet='\\"[{a', max_size=4), st.lists))
-def test_nesting_is_exact(value: object) -> None:
-    """Nesting is counted as a parser would descend, whatever strings hold."""
+def test_brackets_outside_strings(value: object) -> None:
+    """What is counted is what a parser would descend into, whatever strings hold."""
 
-    def depth(part: object) -> int:
+    def brackets(part: object) -> str:
         if isinstance(part, dict):
-            return 1 + max(map(depth, part.values()), default=0)
+            return "{" + "".join(map(brackets, part.values())) + "}"
         if isinstance(part, list):
-            return 1 + max(map(depth, part), default=0)
-        return 0
+            return "[" + "".join(map(brackets, part)) + "]"
+        return ""
 
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
-        assert depth(value) == _nesting(_outside_strings(text.encode()))
+        assert brackets(value) == _brackets_outside_strings(text.encode()).decode()
+
+
+@patient
+@given(st.text(alphabet="[]{}", max_size=12), st.integers(MAX_DEPTH - 12, MAX_DEPTH + 3))
+def test_nesting_is_exact(noise: str, around: int) -> None:
+    """The limit is that of the deepest place, whether brackets fit each other or not."""
+    wrapped = "[{" * (around // 2) + "[" * (around % 2) + noise + "]" * (around % 2)
+    wrapped += "}]" * (around // 2)
+    depth = deepest = 0
+    for bracket in wrapped:
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    assert nests_too_deep(wrapped.encode()) == (deepest > MAX_DEPTH)
 
 
 @patient
@@ -309,6 +339,8 @@ def laughs(value: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
+        (None, "is null: give a mapping"),
+        ([], "is a list: give a mapping"),
         ({1: "x"}, "has a name of type int"),
         ({"a": {None: "x"}}, "a: has a name of type NoneType"),
         ({"a": {Name.A: "x"}}, "a: has a name of type Name"),
@@ -374,31 +406,6 @@ def test_copy_shares_nothing(document: dict[str, object]) -> None:
     copy = copy_document(document)
     assert document == copy
     assert not set(containers(document)) & set(containers(copy))
-
-
-@patient
-@given(bases())
-def test_frozen_document_is_equal(document: dict[str, object]) -> None:
-    """A frozen document equals the plain one, both ways, and thaws to it."""
-    frozen: Any = freeze(document)
-    assert frozen == document
-    assert document == frozen
-    assert document == copy_document(frozen)
-
-
-def test_frozen_document_does_not_change() -> None:
-    """Neither objects nor lists of a frozen document can be changed at any depth."""
-    frozen: Any = freeze({"a": {"b": [1, [2], {"c": 3}]}})
-    with pytest.raises(AttributeError):
-        frozen.update(x=1)
-    with pytest.raises(AttributeError):
-        frozen["a"].pop("b")
-    with pytest.raises(AttributeError):
-        frozen["a"]["b"][1].append(4)
-    with pytest.raises(TypeError):
-        frozen["a"]["b"][2]["c"] = 4
-    with pytest.raises(TypeError):
-        frozen["a"]["b"][0] = 4
 
 
 def test_frozen_lists_compare_as_lists() -> None:

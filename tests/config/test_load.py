@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
+import pickle
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +16,10 @@ import serviceradar_security.config as room
 from serviceradar_security.config.document import MAX_DOCUMENT_BYTES
 from serviceradar_security.config.load import Config, load_config
 from serviceradar_security.config.overlay import apply_overlay
+from serviceradar_security.config.protected import ProtectedPaths
 from serviceradar_security.config.security import SecurityConfig
 from serviceradar_security.errors import ConfigError, OverlayRefusedError
+from tests.config.documents import reference_merge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +38,13 @@ FILE: dict[str, Any] = {
 def file(tmp_path: Path) -> Path:
     """Write the local file."""
     return write(tmp_path / "service.json", FILE)
+
+
+class NoPath:
+    """Look like a path and be none."""
+
+    def __fspath__(self) -> int:
+        return 3
 
 
 def write(path: Path, document: object) -> Path:
@@ -88,11 +100,48 @@ def test_pinned_file_does_not_open_the_gate(file: Path, tmp_path: Path) -> None:
         load_config(file, overlay={"security": {}}, pinned=pinned)
 
 
-def test_pinned_null_fails_closed(file: Path, tmp_path: Path) -> None:
-    """A pinned null takes the block away, and asking for it is an error."""
-    config = load_config(file, pinned=write(tmp_path / "pinned.json", {"security": None}))
-    with pytest.raises(ConfigError, match="security: is null"):
-        _ = config.security
+@pytest.mark.parametrize(
+    ("pinned", "path", "reason"),
+    [
+        ({"security": None}, "security", "is null, and a null security block is plaintext"),
+        ({"new_security": None}, "new_security", "is null"),
+        ({"x": [{"Security": None}]}, "x[0].Security", "is null"),
+        ({"security": "none"}, "security", "would replace an object that is or holds a security"),
+        ({"security": []}, "security", "with a list: set its members instead"),
+        ({"nats": None}, "nats", "would replace an object"),
+        ({"nats": {"security": 0}}, "nats.security", "with a number"),
+        ({"checks": {}}, "checks", "would replace a list"),
+        ({"checks": None}, "checks", "would replace a list"),
+    ],
+)
+def test_pinned_file_takes_no_block_away(
+    file: Path,
+    tmp_path: Path,
+    pinned: dict[str, object],
+    path: str,
+    reason: str,
+) -> None:
+    """What the platform's services take for plaintext is refused from the pinned file, too."""
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_config(file, pinned=write(tmp_path / "pinned.json", pinned))
+    assert [problem.path for problem in caught.value.problems] == [path]
+    assert str(caught.value).startswith(f"{tmp_path / 'pinned.json'}: {path}: ")
+
+
+@pytest.mark.parametrize(
+    "pinned",
+    [
+        {"security": {"mode": "none"}},
+        {"checks": []},
+        {"checks": [{"security": {"mode": "none"}}]},
+        {"poll_interval": None, "password": None},
+        {"nats": {"url": None, "security": {}}},
+    ],
+)
+def test_pinned_file_may(file: Path, tmp_path: Path, pinned: dict[str, object]) -> None:
+    """A pinned file sets blocks, replaces lists as wholes, and may hold other nulls."""
+    config = load_config(file, pinned=write(tmp_path / "pinned.json", pinned))
+    assert config.document == reference_merge(FILE, pinned)
 
 
 def test_pinned_twin_is_refused(file: Path, tmp_path: Path) -> None:
@@ -130,6 +179,12 @@ def test_files_that_cannot_be_read(file: Path, tmp_path: Path, name: str, reason
     assert reason in message
     assert ascii(path)[1:-1] in message
     assert message.isprintable()
+
+
+def test_empty_path() -> None:
+    """An empty path is named as one."""
+    with pytest.raises(ConfigError, match=r"^'': cannot be read: No such file"):
+        load_config("")
 
 
 def test_file_is_read_strictly(tmp_path: Path) -> None:
@@ -270,7 +325,7 @@ def test_document_serves_as_base(file: Path) -> None:
 
 def test_room_exports() -> None:
     """The room offers what the surface promises of it, and all of that exists."""
-    assert set(room.__all__) == {
+    promised = {
         "DATASVC_METHODS",
         "Config",
         "Decision",
@@ -281,4 +336,319 @@ def test_room_exports() -> None:
         "apply_overlay",
         "load_config",
     }
+    assert promised <= set(room.__all__)
     assert all(hasattr(room, name) for name in room.__all__)
+
+
+TOML = """
+poll_interval = "20s"
+[security]
+mode = "spiffe"
+trust_domain = "meadow.example"
+[nats]
+url = "nats:4222"
+"""
+YAML = """
+poll_interval: 20s
+security: {mode: spiffe, trust_domain: meadow.example}
+nats:
+  url: nats:4222
+"""
+SAME = {
+    "poll_interval": "20s",
+    "security": {"mode": "spiffe", "trust_domain": "meadow.example"},
+    "nats": {"url": "nats:4222"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", json.dumps(SAME)), ("a.toml", TOML), ("a.yaml", YAML), ("A.YML", YAML)],
+)
+def test_files_by_their_format(tmp_path: Path, name: str, text: str) -> None:
+    """How a file is written is told by its name; a file and its pinned one need not agree."""
+    path = tmp_path / name
+    path.write_text(text)
+    pinned = tmp_path / "pinned.toml"
+    pinned.write_text('[security]\nrole = "core"\n')
+    config = load_config(path, pinned=pinned)
+    assert config.document == reference_merge(SAME, {"security": {"role": "core"}})
+    assert load_config(pinned, pinned=path).document == config.document
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a.yaml"])
+def test_damaged_file_of_another_format(tmp_path: Path, name: str) -> None:
+    """A damaged file is our error, whatever its format, and shows nothing of it."""
+    path = tmp_path / name
+    path.write_text(f"a: [{CANARY}\nb = [{CANARY}")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "overlay", "overlay_format"),
+    [
+        ("a.json", '{"nats": {"url": "x"}}', None),
+        ("a.toml", '[nats]\nurl = "x"', None),
+        ("a.yaml", "nats: {url: x}", None),
+        ("a.toml", '{"nats": {"url": "x"}}', "json"),
+        ("a.json", '[nats]\nurl = "x"', "toml"),
+        ("a.toml", {"nats": {"url": "x"}}, None),
+    ],
+)
+def test_format_of_an_overlay(
+    tmp_path: Path,
+    name: str,
+    overlay: Any,
+    overlay_format: Any,
+) -> None:
+    """An overlay is written as the file is, unless the caller says otherwise."""
+    path = tmp_path / name
+    path.write_text({"a.json": json.dumps(SAME), "a.toml": TOML, "a.yaml": YAML}[name])
+    plain = load_config(path, protected=ProtectedPaths())
+    config = load_config(
+        path,
+        overlay=overlay,
+        overlay_format=overlay_format,
+        protected=ProtectedPaths(),
+    )
+    assert config.document == reference_merge(SAME, {"nats": {"url": "x"}})
+    for base in (plain, config, plain.with_overlay({"x": 1})):
+        again = base.with_overlay(overlay, format=overlay_format)
+        assert again.document == config.document
+
+
+def test_overlay_of_another_format_is_refused(file: Path) -> None:
+    """A text that is not what it is said to be is refused, not guessed at."""
+    with pytest.raises(OverlayRefusedError):
+        load_config(file, overlay="[security]\nmode = 'none'")
+    with pytest.raises(OverlayRefusedError) as caught:
+        load_config(file, overlay="[security]\nmode = 'none'", overlay_format="toml")
+    assert caught.value.paths == ("security",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"path": None}, ["path"]),
+        ({"path": 3}, ["path"]),
+        ({"path": b"a.json"}, ["path"]),
+        ({"path": NoPath()}, ["path"]),
+        ({"pinned": True}, ["pinned"]),
+        ({"protected": None}, ["protected"]),
+        ({"protected": ("rbac",)}, ["protected"]),
+        ({"overlay_format": "xml"}, ["overlay_format"]),
+        ({"overlay_format": []}, ["overlay_format"]),
+        (
+            {"path": {}, "pinned": 0, "protected": 1, "overlay_format": 2},
+            ["path", "pinned", "protected", "overlay_format"],
+        ),
+    ],
+)
+def test_wrong_arguments(file: Path, arguments: dict[str, Any], named: list[str]) -> None:
+    """A wrong argument is our error that names it, and so are several at once."""
+    arguments = {"path": file} | arguments
+    path = arguments.pop("path")
+    with pytest.raises(ConfigError, match=r"^load_config: ") as caught:
+        load_config(path, **arguments)
+    assert [problem.path for problem in caught.value.problems] == named
+
+
+@pytest.mark.parametrize("overlay", [3, True, [], object(), {"a"}])
+def test_overlay_of_a_wrong_type(file: Path, overlay: Any) -> None:
+    """An overlay that is no document is refused like any other."""
+    with pytest.raises(OverlayRefusedError, match="give bytes, a text or a mapping"):
+        load_config(file, overlay=overlay)
+
+
+def test_wrong_arguments_of_config() -> None:
+    """What no configuration can be made of, or asked for, is our error."""
+    anything: Any = 3
+    config = Config({"security": {"mode": "none"}})
+    for call in (
+        lambda: Config(anything),
+        lambda: Config({}, name=anything),
+        lambda: config.security_block(anything),
+        lambda: config.security_block([]),  # type: ignore[arg-type]  # that is the test
+        lambda: config.with_overlay({}, format=anything),
+    ):
+        with pytest.raises(ConfigError):
+            call()
+
+
+def test_all_documents_are_looked_at(tmp_path: Path) -> None:
+    """What is wrong with several local documents comes in one error."""
+    broken, pinned = tmp_path / "a.json", tmp_path / "b.json"
+    broken.write_text('{"x": 1, "x": 2}')
+    pinned.write_text('{"y": NaN, "security": null}')
+    with pytest.raises(ConfigError) as caught:
+        load_config(broken, pinned=pinned, environ={"CONFIG_SOURCE": "consul"})
+    message = str(caught.value)
+    for part in ("environment: CONFIG_SOURCE", f"{broken}: x: ", f"{pinned}: y: "):
+        assert part in message
+    assert [problem.path for problem in caught.value.problems] == ["CONFIG_SOURCE", "x", "y"]
+    assert f"(of {broken})" in caught.value.problems[1].text
+
+
+def test_environment_is_not_read_by_itself(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `environ` no variable of the process counts."""
+    monkeypatch.setenv("CONFIG_SOURCE", "kv")
+    monkeypatch.setenv("PINNED_CONFIG_PATH", "/nowhere")
+    monkeypatch.setenv("SERVICERADAR_SECURITY_MODE", "none")
+    assert load_config(file).document == FILE
+
+
+def test_pinned_path_of_the_environment(
+    file: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`PINNED_CONFIG_PATH` names the pinned file; an argument wins, and a difference is logged."""
+    one = write(tmp_path / "one.json", {"security": {"role": "one"}})
+    two = write(tmp_path / "two.json", {"security": {"role": "two"}})
+    environ = {"PINNED_CONFIG_PATH": str(one)}
+    assert load_config(file, environ=environ).security.role == "one"
+    assert load_config(file, environ=environ, pinned=one).security.role == "one"
+    assert load_config(file, environ={"PINNED_CONFIG_PATH": ""}).security.role == "core"
+    assert not caplog.records
+    assert load_config(file, environ=environ, pinned=two).security.role == "two"
+    [record] = caplog.records
+    assert record.event == "pinned_path_unused"  # type: ignore[attr-defined]  # an extra
+    assert str(one) in record.getMessage()
+    assert str(two) in record.getMessage()
+    with pytest.raises(ConfigError, match=r"missing\.json: cannot be read"):
+        load_config(file, environ={"PINNED_CONFIG_PATH": f"{tmp_path}/missing.json"})
+
+
+def test_layers(file: Path, tmp_path: Path) -> None:
+    """The layers are there in the order of precedence, read-only, and show no value in print."""
+    pinned = write(tmp_path / "pinned.json", {"security": {"role": "gateway"}})
+    environ = {"CONFIG_SOURCE": "env", "SERVICERADAR_PASSWORD": CANARY}
+    overlay = {"log": "debug"}
+    config = load_config(file, overlay=overlay, pinned=pinned, environ=environ)
+    assert [(layer.name, layer.source) for layer in config.layers] == [
+        ("file", str(file)),
+        ("environment", "SERVICERADAR_*"),
+        ("overlay", "overlay"),
+        ("pinned", str(pinned)),
+    ]
+    assert config.layers[0].document == FILE
+    assert config.layers[1].document == {"password": CANARY}
+    assert config.layers[2].document == overlay
+    assert CANARY not in repr(config.layers)
+    document: Any = config.layers[0].document
+    with pytest.raises(TypeError):
+        document["security"]["mode"] = "none"
+    assert [layer.name for layer in Config({}, name="x").layers] == ["file"]
+
+
+def test_with_overlay(file: Path, tmp_path: Path) -> None:
+    """Another overlay over the same local layers gives what a load with it gives."""
+    pinned = write(tmp_path / "pinned.json", {"nats": {"url": "pinned:4222"}, "x": [1]})
+    protected = ProtectedPaths()
+    first = load_config(file, pinned=pinned, overlay={"a": 1, "x": 2}, protected=protected)
+    second = first.with_overlay(b'{"nats": {"url": "k", "user": "v"}}')
+    loaded = load_config(
+        file,
+        pinned=pinned,
+        overlay={"nats": {"url": "k", "user": "v"}},
+        protected=protected,
+    )
+    assert second.document == loaded.document
+    assert second.document["nats"]["url"] == "pinned:4222"  # type: ignore[index]  # an object
+    assert "a" not in second.document
+    assert first.document["x"] == [1]
+    none = second.with_overlay(None)
+    assert none.document == load_config(file, pinned=pinned).document
+    assert [layer.name for layer in none.layers] == ["file", "pinned"]
+    with pytest.raises(OverlayRefusedError):
+        first.with_overlay({"security": {}})
+    assert first.document["a"] == 1
+
+
+def test_gate_knows_the_blocks_of_the_pinned_file(file: Path, tmp_path: Path) -> None:
+    """An overlay may not touch the parent of a block that only the pinned file has."""
+    pinned = write(tmp_path / "pinned.json", {"agents": {"x": {"security": {"mode": "none"}}}})
+    hostile: list[dict[str, object]] = [{"agents": None}, {"agents": {"x": []}}, {"AGENTS": None}]
+    for overlay in hostile:
+        with pytest.raises(OverlayRefusedError):
+            load_config(file, pinned=pinned, overlay=overlay)
+    config = load_config(file, pinned=pinned, overlay={"agents": {"x": {"y": 1}}})
+    assert config.document["agents"] == {"x": {"y": 1, "security": {"mode": "none"}}}
+
+
+TABLE = """
+[input]
+listen = "x"
+[grpc]
+listen_addr = "0.0.0.0:1"
+mode = "spiffe"
+trust_domain = "meadow.example"
+"""
+
+
+def test_blocks_by_the_kind_of_the_file(tmp_path: Path) -> None:
+    """A table that is a security block by another name is one for every layer."""
+    path, pinned = tmp_path / "a.toml", tmp_path / "pinned.toml"
+    path.write_text(TABLE)
+    config = load_config(path)
+    assert config.block_paths == ("grpc",)
+    assert config.security_block("grpc").mode == "spiffe"
+    assert dict(config.blocks) == {"grpc": config.security_block("grpc")}
+    assert config.origin("grpc.workload_socket") == "default"
+    with pytest.raises(OverlayRefusedError):
+        load_config(path, overlay='[grpc]\nmode = "none"')
+    pinned.write_text("grpc = 1")
+    with pytest.raises(ConfigError, match="grpc: would replace an object that is or holds"):
+        load_config(path, pinned=pinned)
+    pinned.write_text('[grpc]\nmode = "none"')
+    assert load_config(path, pinned=pinned).security_block("grpc").mode == "none"
+    environ = {"CONFIG_SOURCE": "env", "SERVICERADAR_GRPC_MODE": "none"}
+    assert load_config(path, environ=environ).security_block("grpc").mode == "none"
+    for name in ("GRPC", "GRPC_MOD", "GRPC_CERT_DIR"):
+        environ = {"CONFIG_SOURCE": "env", f"SERVICERADAR_{name}": "x"}
+        with pytest.raises(ConfigError, match=f"SERVICERADAR_{name}: "):
+            load_config(path, environ=environ)
+
+
+def test_path_is_never_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that looks like a key of the KV store is a local file and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    for key in ("config/core.json", "agents/a/checkers/sweep/b.json", "templates/x.toml"):
+        with pytest.raises(ConfigError, match="No such file"):
+            load_config(key)
+        (tmp_path / key).parent.mkdir(parents=True)
+        (tmp_path / key).write_text("")
+        with pytest.raises(ConfigError) if key.endswith("json") else nullcontext():
+            load_config(key)
+
+
+def test_protected_paths_are_remembered(file: Path) -> None:
+    """What the first overlay may not touch, later ones may not touch either."""
+    overlay: dict[str, object] = {"rbac": {"roles": []}}
+    with pytest.raises(OverlayRefusedError):
+        load_config(file, overlay=overlay)
+    with pytest.raises(OverlayRefusedError):
+        load_config(file).with_overlay(overlay)
+    free = load_config(file, overlay=overlay, protected=ProtectedPaths())
+    assert free.with_overlay(overlay).document == free.document
+
+
+def test_overlays_share_what_was_read(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A block that was read is not read anew, and not warned about again, for the next overlay."""
+    write(file, {"security": {"mode": "none", "extra": 1}})
+    config = load_config(file)
+    block = config.security
+    assert len(caplog.records) == 1
+    assert config.with_overlay({"x": 1}).with_overlay({"x": 2}).security is block
+    assert len(caplog.records) == 1
+
+
+def test_config_is_neither_copied_nor_pickled(file: Path) -> None:
+    """A configuration holds secrets, and does not leave the process by accident."""
+    config = load_config(file)
+    with pytest.raises(TypeError, match="load it again"):
+        pickle.dumps(config)
+    with pytest.raises(TypeError, match="load it again"):
+        copy.deepcopy(config)

@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any, cast
 
+import pytest
+import yaml
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from serviceradar_security.config.blocks import render_path
-from serviceradar_security.config.overlay import apply_overlay
+from serviceradar_security.config.overlay import apply_overlay, merge_overlay
+from serviceradar_security.config.protected import ProtectedPaths
+from serviceradar_security.config.strip import strip_protected
 from serviceradar_security.errors import ConfigError, OverlayRefusedError
 from tests.config.documents import (
     as_go_decodes,
+    as_toml,
+    bases,
     blocks_of,
     cases,
     names,
     offending,
     patient,
     reference_merge,
+    settings_of,
     spelled,
+    without_nulls,
 )
 
 Case = tuple[dict[str, object], dict[str, object]]
 thorough = settings(patient, max_examples=400)
 
+# Of the names that bases and overlays are drawn from.
+PATTERNS = ("kv", "nats.a", "agents.*.kv", "a.nats.*")
+PROTECTED = ProtectedPaths().with_paths(*PATTERNS, reason="matters")
 
-def apply(base: dict[str, object], overlay: object) -> dict[str, object] | OverlayRefusedError:
+
+def apply(
+    base: dict[str, object], overlay: object, **options: Any
+) -> dict[str, object] | OverlayRefusedError:
     """Apply an overlay and see that the base is as it was."""
     before = copy.deepcopy(base)
     try:
-        return apply_overlay(base, overlay)  # type: ignore[arg-type]  # anything may come
+        return apply_overlay(base, overlay, **options)  # type: ignore[arg-type]  # anything may come
     except OverlayRefusedError as refusal:
         return refusal
     finally:
@@ -62,6 +77,116 @@ def test_blocks_stay(case: Case) -> None:
     result = apply(base, overlay)
     if not isinstance(result, OverlayRefusedError):
         assert blocks_of(base) == blocks_of(result)
+
+
+@thorough
+@given(cases())
+def test_protected_paths_stay(case: Case) -> None:
+    """Protected paths are refused with exactly their offenders, or stay as the base has them."""
+    base, overlay = case
+    offenders = offending(base, overlay, PATTERNS)
+    for given_overlay in (overlay, json.dumps(overlay)):
+        result = apply(base, given_overlay, protected=PROTECTED)
+        if isinstance(result, OverlayRefusedError):
+            event("refused")
+            assert {render_path(path) for path in offenders} == set(result.paths)
+        else:
+            event("merged" if result != base else "merged without a change")
+            assert not offenders
+            assert reference_merge(base, overlay) == result
+            assert settings_of(base, PATTERNS) == settings_of(result, PATTERNS)
+            seen, expected = as_go_decodes(result), as_go_decodes(base)
+            assert settings_of(expected, PATTERNS) == settings_of(seen, PATTERNS)
+
+
+@thorough
+@given(cases())
+def test_every_format(case: Case) -> None:
+    """However an overlay is written, as JSON, TOML or YAML, it fares as the mapping does."""
+    base, overlay = case
+    block = yaml.safe_dump(json.loads(json.dumps(overlay)), allow_unicode=True)
+    texts = [("yaml", json.dumps(overlay, ensure_ascii=False), overlay), ("yaml", block, overlay)]
+    filled = cast("dict[str, object]", without_nulls(overlay))
+    texts.append(("toml", as_toml(filled), filled))
+    for format_, text, same in texts:
+        expected = apply(base, same, protected=PROTECTED)
+        result = apply(base, text, protected=PROTECTED, format=format_)
+        if isinstance(expected, OverlayRefusedError):
+            assert isinstance(result, OverlayRefusedError)
+            assert set(expected.paths) == set(result.paths)  # TOML writes tables last
+        else:
+            assert expected == result
+
+
+@thorough
+@given(cases())
+def test_merge_in_place(case: Case) -> None:
+    """A merge in place does the same, gives the overlay back, and the two share nothing."""
+    base, overlay = case
+    expected = apply(base, overlay, protected=PROTECTED)
+    document = copy.deepcopy(base)
+    if isinstance(expected, OverlayRefusedError):
+        with pytest.raises(OverlayRefusedError):
+            merge_overlay(document, json.dumps(overlay), protected=PROTECTED)
+        assert base == document
+        return
+    applied = merge_overlay(document, json.dumps(overlay), protected=PROTECTED)
+    assert expected == document
+    assert overlay == applied
+    _spoil(document)
+    assert overlay == applied
+
+
+def _spoil(value: object) -> None:
+    if isinstance(value, dict):
+        for member in value.values():
+            _spoil(member)
+        value.clear()
+    elif isinstance(value, list):
+        for item in value:
+            _spoil(item)
+        value.clear()
+
+
+@thorough
+@given(cases(), st.booleans())
+def test_stripped_overlay_is_accepted(case: Case, as_text: bool) -> None:
+    """What is left of a stripped overlay is accepted; only offenders are taken out."""
+    base, overlay = case
+    before = copy.deepcopy(overlay)
+    given_overlay = json.dumps(overlay) if as_text else overlay
+    stripped = strip_protected(given_overlay, base=base, protected=PROTECTED)
+    assert before == overlay
+    result = apply(base, stripped.document, protected=PROTECTED)
+    assert reference_merge(base, stripped.document) == result
+    assert {render_path(path) for path in offending(base, overlay, PATTERNS)} == set(
+        stripped.removed
+    )
+    again = strip_protected(stripped.document, base=base, protected=PROTECTED)
+    assert not again.removed
+    assert stripped.document == again.document
+    if not stripped.removed:
+        assert overlay == stripped.document
+
+
+@thorough
+@given(cases())
+def test_stripped_without_a_base(case: Case) -> None:
+    """Stripped without its base, an overlay has no security name and no protected path."""
+    _, overlay = case
+    stripped = strip_protected(overlay, protected=PROTECTED).document
+    assert not blocks_of(stripped)
+    assert not settings_of(stripped, PATTERNS)
+    assert apply({}, stripped, protected=PROTECTED) == stripped
+
+
+@thorough
+@given(bases())
+def test_whole_document(base: dict[str, object]) -> None:
+    """A whole document from outside is an overlay: with the blocks in it, it is refused."""
+    result = apply(base, base, protected=PROTECTED)
+    guarded = blocks_of(base) or settings_of(base, PATTERNS)
+    assert isinstance(result, OverlayRefusedError) == bool(guarded)
 
 
 @thorough

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serviceradar_security.config.kinds import KINDS
 from serviceradar_security.config.security import (
     DEFAULT_WORKLOAD_SOCKET,
     SecurityConfig,
@@ -125,6 +126,7 @@ def test_modes(text: str, mode: str) -> None:
         ({"mode": "spiffe "}, "unknown security mode 'spiffe '"),
         ({"mode": "tls"}, "unknown security mode 'tls'"),
         ({"mode": "\u017fpiffe"}, "unknown security mode '\\u017fpiffe'"),
+        ({"mode": "{{MODE}}"}, "unresolved placeholder"),
         ({"mode": None}, "is null, but must be a text"),
         ({"mode": 1}, "is a number, but must be a text"),
         ({"mode": ["spiffe"]}, "is a list, but must be a text"),
@@ -302,7 +304,17 @@ def test_default_workload_socket(block: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "socket",
-    ["/run/x.sock", "http://x", "unix:", "unix", " unix:/x", "unix:/x ", "unix:/a b", "x:unix:/y"],
+    [
+        "/run/x.sock",
+        "http://x",
+        "unix:",
+        "unix",
+        " unix:/x",
+        "unix:/x ",
+        "unix:/a b",
+        "x:unix:/y",
+        "unix:/a\ufeff",
+    ],
 )
 def test_bad_workload_socket(socket: str) -> None:
     """An address without a known scheme, or with white space, is a problem."""
@@ -324,6 +336,16 @@ def test_bad_workload_socket(socket: str) -> None:
         ("pki", "pki/a.pem", "pki/pki/a.pem"),
         ("", "a.pem", "a.pem"),
         ("/pki", "", ""),
+        (".", "a.pem", "a.pem"),
+        ("../pki", "a.pem", "../pki/a.pem"),
+        ("/pki", "C:\\pki\\a.pem", "C:\\pki\\a.pem"),
+        ("/pki", "C:/pki/a.pem", "C:/pki/a.pem"),
+        ("/pki", "\\\\host\\pki\\a.pem", "\\\\host\\pki\\a.pem"),
+        ("C:\\pki", "a.pem", "C:\\pki\\a.pem"),
+        ("C:/pki/", "sub/a.pem", "C:\\pki\\sub\\a.pem"),
+        ("C:\\pki", "D:\\a.pem", "D:\\a.pem"),
+        ("C:\\pki", "/etc/a.pem", "/etc/a.pem"),
+        ("c", "a.pem", "c/a.pem"),
     ],
 )
 @pytest.mark.parametrize("flat", [False, True])
@@ -355,6 +377,16 @@ def test_mtls_needs_files(missing: set[str], form: str) -> None:
     block = {"mode": "mtls", **(files if form == "flat" else {"tls": files})}
     expected = [f"security.tls.{name}" for name in PEM if name in missing]
     assert expected == places(block)
+
+
+@pytest.mark.parametrize("nested", [{}, {"enabled": True}, {"cert_file": "/nested.pem"}])
+def test_flat_files_beside_nested_ones_do_not_count(nested: dict[str, object]) -> None:
+    """A file that is missing in `tls` and given beside it is missing, and the error says why."""
+    found = problems({"mode": "mtls", **PEM, "tls": nested})
+    missing = [name for name in PEM if name not in nested]
+    assert [f"security.tls.{name}" for name in missing] == [path for path, _ in found]
+    for name, (_, text) in zip(missing, found, strict=True):
+        assert f"{name} beside it does not count where there is a tls" in text
 
 
 def test_nested_files_win() -> None:
@@ -394,7 +426,7 @@ def test_placeholder_in_a_file_name(name: str) -> None:
     assert places({"mode": "mtls", **files}) == [f"security.{name}"]
 
 
-@pytest.mark.parametrize("text", ["a\0b", "a\nb", "\x7f"])
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "\x7f", "\x85", "\x9f"])
 def test_control_character(text: str) -> None:
     """A control character in a text is a problem."""
     assert places({"mode": "none", "cert_dir": text}) == ["security.cert_dir"]
@@ -569,52 +601,115 @@ texts = st.sampled_from(
 
 @patient
 @given(
+    st.sampled_from(sorted(KINDS)),
     st.dictionaries(
         st.sampled_from([*MEMBERS, *FILES, "workload_socket", "tls", "Mode", "other", ""]),
         texts | json_like | st.dictionaries(st.sampled_from([*FILES, "x"]), texts | json_like),
     ),
 )
-def test_any_block(block: dict[str, object]) -> None:
-    """Any mapping gives a usable value or our error; what is usable has a mode."""
+def test_any_block(kind: str, block: dict[str, object]) -> None:
+    """Any mapping gives a usable value or our error; what is usable has a mode, and is stable."""
     try:
-        config = SecurityConfig.from_mapping(block)
+        config = SecurityConfig.from_mapping(block, kind=kind)
     except ConfigError:
         return
-    assert config.mode == str(block["mode"]).lower()
+    written = block.get("mode", KINDS[kind].without_mode)
+    assert config.mode == str(written).lower()
     assert config.workload_socket
+    assert config == SecurityConfig.from_mapping(config.to_mapping())
     if config.mode == "mtls":
         assert config.tls.cert_file
         assert config.tls.key_file
         assert config.tls.ca_file
 
 
+@pytest.mark.parametrize(("mode", "warnings"), [("mtls", 1), ("spiffe", 0), ("none", 0)])
+@pytest.mark.parametrize("cert_dir", ["pki", "./pki", "..", "."])
+def test_relative_directory(
+    cert_dir: str,
+    mode: str,
+    warnings: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A relative directory, which hangs on the working directory, warns where files are read."""
+    SecurityConfig.from_mapping({"mode": mode, "cert_dir": cert_dir, "tls": PEM})
+    events = [vars(record)["event"] for record in caplog.records]
+    assert events == ["security_directory_relative"] * warnings
+
+
+@pytest.mark.parametrize("cert_dir", ["", "/pki", "C:\\pki", "\\\\host\\pki"])
+def test_absolute_directory(cert_dir: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An absolute directory, or none, goes without a word."""
+    SecurityConfig.from_mapping({"mode": "mtls", "cert_dir": cert_dir, "tls": PEM})
+    assert not caplog.records
+
+
+def test_written_block_is_whole() -> None:
+    """A block is written with every member, as JSON can say it, and with what was completed."""
+    config = SecurityConfig.from_mapping(
+        {
+            "mode": "SPIFFE",
+            "trust_domain": "spiffe://meadow.example/x",
+            "server_spiffe_id": "services/hub",
+            "cert_dir": "pki",
+            "ca_file": "roots.pem",
+        },
+    )
+    assert config.to_mapping() == {
+        "mode": "spiffe",
+        "role": "",
+        "cert_dir": "pki",
+        "server_name": "",
+        "tls": {
+            "cert_file": "",
+            "key_file": "",
+            "ca_file": "roots.pem",
+            "client_ca_file": "roots.pem",
+        },
+        "trust_domain": "meadow.example",
+        "server_spiffe_id": "spiffe://meadow.example/services/hub",
+        "workload_socket": "unix:/run/spire/sockets/agent.sock",
+    }
+
+
+steps = st.lists(st.sampled_from(["pki", "x", "..", ".", "", "a.pem"]), max_size=4).map("/".join)
+directories = st.one_of(
+    steps,
+    steps.map("/{}".format),
+    st.sampled_from(["C:\\pki", "c:/pki/..", "\\\\host\\pki", "C:pki", "\\"]),
+)
+paths = st.one_of(directories, st.sampled_from(["a.pem", "..\\a.pem", "D:a.pem", "sub\\a.pem"]))
+
+
 @patient
 @given(
-    st.sampled_from(["spiffe", "none"]),
-    st.sampled_from(["", "meadow.example", " spiffe://meadow.example/x "]),
-    st.sampled_from(["", "spiffe://a/b", "SPIFFE://a/b"]),
-    st.sampled_from(["/pki", "/pki/x/"]),
-    st.dictionaries(st.sampled_from(FILES), st.sampled_from(["a.pem", "/b.pem", "c/d.pem"])),
+    mode=st.sampled_from(["spiffe", "none", "MTLS"]),
+    trust_domain=st.sampled_from(["", "meadow.example", " spiffe://meadow.example/x "]),
+    server_id=st.sampled_from(["", "spiffe://a/b", "SPIFFE://a/b", "spiffe://a"]),
+    cert_dir=directories,
+    files=st.dictionaries(st.sampled_from(FILES), paths),
+    flat=st.booleans(),
 )
 def test_normal_form_is_stable(
+    *,
     mode: str,
     trust_domain: str,
     server_id: str,
     cert_dir: str,
     files: dict[str, str],
+    flat: bool,
 ) -> None:
     """A block written from a value is read back as the same value: nothing applies twice."""
+    files = {**PEM, **{name: path for name, path in files.items() if path}}
     config = SecurityConfig.from_mapping(
         {
             "mode": mode,
             "trust_domain": trust_domain,
             "server_spiffe_id": server_id,
             "cert_dir": cert_dir,
-            "tls": files,
+            **(files if flat else {"tls": files}),
         },
     )
-    written = dataclasses.asdict(config) | {
-        "trust_domain": str(config.trust_domain or ""),
-        "server_spiffe_id": str(config.server_spiffe_id or ""),
-    }
-    assert config == SecurityConfig.from_mapping(written)
+    again = SecurityConfig.from_mapping(config.to_mapping())
+    assert config == again
+    assert config.to_mapping() == again.to_mapping()

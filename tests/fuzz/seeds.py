@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.fuzz.layout import CORPUS, KNOWN, SEPARATOR
 from tests.fuzz.seed_certificates import Issued, certificates
+from tests.fuzz.seed_documents import json_overlays, toml_overlays, yaml_overlays
 from tests.fuzz.seed_kinds import bundles, chains, documents, identifiers, identities, messages
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def main() -> None:
         "jwks": documents(made),
         "x509_svid": identities(made),
         "svid_response": messages(made),
+        "overlay": json_overlays(),
+        "toml": toml_overlays(),
+        "yaml": yaml_overlays(),
     }
     shutil.rmtree(CORPUS, ignore_errors=True)
     for target, seeds in kinds.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
 from serviceradar_security.errors import (
     PeerVerificationError,
-    SecurityError,
     SpiffeIdError,
     TrustBundleError,
     WorkloadApiError,
@@ -29,8 +28,11 @@ from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
 from serviceradar_security.identity.verify import verify_x509_svid
 from serviceradar_security.workload.snapshot import SnapshotReader
+from tests.fuzz.checks import call as _call
+from tests.fuzz.checks import hold as _hold
 from tests.fuzz.layout import LOCAL, NOW, SEPARATOR
 from tests.fuzz.material import BUNDLES, GOOD_CHAIN, KNOWN_LEAVES, ROOT_KEYS, public_key
+from tests.fuzz.overlay_targets import fuzz_overlay, fuzz_toml, fuzz_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,16 +45,17 @@ __all__ = [
     "fuzz_bundle",
     "fuzz_der_chain",
     "fuzz_jwks",
+    "fuzz_overlay",
     "fuzz_spiffe_id",
     "fuzz_svid_response",
+    "fuzz_toml",
     "fuzz_x509_svid",
+    "fuzz_yaml",
 ]
 
 _DOMAIN_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_")
 _PATH_CHARACTERS: Final = _DOMAIN_CHARACTERS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_Result = TypeVar("_Result")
 _DER_BEGIN: Final = b"\x30"
-_LONGEST_LINE: Final = 8_000
 
 
 def fuzz_spiffe_id(data: bytes) -> None:
@@ -198,24 +201,10 @@ TARGETS: Final[Mapping[str, Target]] = {
     "jwks": Target(fuzz_jwks, 8_192),
     "x509_svid": Target(fuzz_x509_svid, 8_192),
     "svid_response": Target(fuzz_svid_response, 8_192),
+    "overlay": Target(fuzz_overlay, 2_048),
+    "toml": Target(fuzz_toml, 2_048),
+    "yaml": Target(fuzz_yaml, 2_048),
 }
-
-
-def _hold(condition: bool, text: str) -> None:
-    """Assert, with the text that the fuzzer will show; also where Python drops assertions."""
-    if not condition:
-        raise AssertionError(text)
-
-
-def _call(allowed: type[SecurityError], call: Callable[[], _Result]) -> _Result | None:
-    """Give the result, or None for the documented refusal, whose message is one line."""
-    try:
-        return call()
-    except allowed as error:
-        text = str(error)
-        _hold(bool(text) and text.isprintable(), "a refusal that is not one line of text")
-        _hold(len(text) < _LONGEST_LINE, "a refusal that repeats what it was given")
-        return None
 
 
 def _verdict(

@@ -19,7 +19,7 @@ from serviceradar_security.testing import FakeAuthority, FakeWorkloadApi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from serviceradar_security import Authorizer
+    from serviceradar_security.identity.authorizer import Authorizer
 
 METHOD = "/handshakes.Echo/Unary"
 CORE = "spiffe://example.org/core"

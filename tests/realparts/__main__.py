@@ -10,9 +10,10 @@ from tests.realparts.postgres import find_postgres
 
 
 def main() -> int:
-    """Build SPIRE and find Postgres, or install it."""
+    """Build SPIRE and spiffe-helper, and find Postgres, or install it."""
     try:
         binaries("spire")
+        binaries("spiffe_helper")
         find_postgres()
     except RealPartError as error:
         sys.stderr.write(f"{error}\n")

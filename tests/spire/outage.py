@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 
-from serviceradar_security import SecurityError, SpiffeId, X509Source, authorize_id
+from serviceradar_security import FileSource, SecurityError, SpiffeId, X509Source, authorize_id
 from serviceradar_security import grpc as secure
 from serviceradar_security.workload.watch import State
 from tests.realparts.spire import Spire
@@ -49,7 +49,7 @@ _NEW_CONNECTION: Final = 4  # every such call is made on one
 _CALL_TIMEOUT: Final = 5.0
 # Without it, a channel to the same address would share the connection of the first.
 _OWN_CONNECTION: Final = [("grpc.use_local_subchannel_pool", 1)]
-_SAID: Final = re.compile(r"identity source is (?P<state>[A-Z_]+)")
+_SAID: Final = re.compile(r"identity source (?:of files )?is (?P<state>[A-Z_]+)")
 
 
 def until(
@@ -82,7 +82,7 @@ class Witness(logging.Handler):
     The source logs each transition once, so none is too short to be seen.
     """
 
-    def __init__(self, source: X509Source) -> None:
+    def __init__(self, source: X509Source | FileSource) -> None:
         super().__init__()
         self.source = source
         self.heard: list[Transition] = []

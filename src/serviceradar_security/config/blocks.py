@@ -10,10 +10,21 @@ import json
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from serviceradar_security.config.strict import CONTAINERS
 
-__all__ = ["Segment", "find_blocks", "fold_name", "is_security_name", "join_path", "render_path"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "SecurityNames",
+    "Segment",
+    "find_blocks",
+    "fold_name",
+    "holds_block",
+    "is_security_name",
+    "join_path",
+    "render_path",
+]
 
 Segment: TypeAlias = str | int
 """One step of a path: the key of an object, or the index of a list."""
@@ -42,6 +53,13 @@ def is_security_name(name: str) -> bool:
     return folded == _NAME or folded.endswith(_SUFFIX)
 
 
+class SecurityNames(dict[str, bool]):
+    """What `is_security_name` says of the names of one document, asked once for each."""
+
+    def __missing__(self, name: str) -> bool:
+        return self.setdefault(name, is_security_name(name))
+
+
 def find_blocks(document: dict[str, object]) -> list[tuple[tuple[Segment, ...], object]]:
     """Find every member with a security name, in the order of the document.
 
@@ -52,29 +70,51 @@ def find_blocks(document: dict[str, object]) -> list[tuple[tuple[Segment, ...], 
         The path of each such member and its value, whatever that is.
     """
     found: list[tuple[tuple[Segment, ...], object]] = []
-    _find_below(document, [], found)
+    _find_below(document, [], found, SecurityNames().__getitem__)
     return found
+
+
+def holds_block(value: object, is_named: Callable[[str], bool]) -> bool:
+    """Tell whether a part of a plain document has a member with a security name.
+
+    Args:
+        value: The part.
+        is_named: Tells security names.
+    """
+    todo = [value]
+    for part in todo:  # which grows
+        if isinstance(part, list):
+            todo += [item for item in part if type(item) in CONTAINERS]
+        elif isinstance(part, dict):
+            if any(map(is_named, part)):
+                return True
+            todo += [member for member in part.values() if type(member) in CONTAINERS]
+    return False
 
 
 def _find_below(
     value: object,
     path: list[Segment],
     found: list[tuple[tuple[Segment, ...], object]],
+    is_named: Callable[[str], bool],
 ) -> None:
     if isinstance(value, dict):
+        named = any(map(is_named, value))
         for key, member in value.items():
-            named = is_security_name(key)
-            if named or isinstance(member, dict | list):
+            inner = type(member) in CONTAINERS
+            if inner or named:
                 path.append(key)
-                if named:
+                if named and is_named(key):
                     found.append((tuple(path), member))
-                _find_below(member, path, found)
+                if inner:
+                    _find_below(member, path, found, is_named)
                 path.pop()
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            path.append(index)
-            _find_below(item, path, found)
-            path.pop()
+            if type(item) in CONTAINERS:
+                path.append(index)
+                _find_below(item, path, found, is_named)
+                path.pop()
 
 
 def render_path(segments: Sequence[Segment]) -> str:

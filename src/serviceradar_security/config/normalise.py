@@ -7,6 +7,7 @@ that no deployment step filled in, a path that is joined twice.
 
 from __future__ import annotations
 
+import ntpath
 import posixpath
 import re
 from dataclasses import dataclass
@@ -17,17 +18,20 @@ from serviceradar_security.errors import SpiffeIdError
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = [
     "DEFAULT_WORKLOAD_SOCKET",
+    "REQUIRED_FILES",
     "Mode",
     "TlsFiles",
     "check_text",
+    "is_absolute",
     "read_identities",
     "read_mode",
     "read_tls_files",
     "read_workload_socket",
+    "without_prefix",
 ]
 
 Mode = Literal["none", "mtls", "spiffe"]
@@ -37,13 +41,15 @@ DEFAULT_WORKLOAD_SOCKET: Final = "unix:/run/spire/sockets/agent.sock"
 
 _MODES: Final[dict[str, Mode]] = {mode: mode for mode in get_args(Mode)}
 _MODE_REMEDY: Final = 'write "spiffe", "mtls" or "none"'
-_REQUIRED: Final = ("cert_file", "key_file", "ca_file")
+_NO_DEFAULT: Final = "nothing is secured by default"
+REQUIRED_FILES: Final = ("cert_file", "key_file", "ca_file")
 # Left over from templates: `$(X)`, `${X}`, `{{X}}`, `PLACEHOLDER_X`. Only the name is shown,
 # since what follows it may be a default value.
 _PLACEHOLDER: Final = re.compile(r"\$\([\w ]*\)?|\$\{[\w ]*\}?|\{\{[\w. ]*(?:\}\})?|PLACEHOLDER\w*")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SCHEME: Final = "spiffe://"
-_SOCKET: Final = re.compile(r"(?i:unix|tcp):\S+")
+_SOCKET: Final = re.compile(r"(?i:unix|tcp):[^\s\ufeff]+")
+_WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\")  # a drive with its root, or a share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +85,23 @@ def check_text(path: tuple[str, ...], text: str, problems: Problems) -> bool:
     return True
 
 
-def read_mode(text: str | None, problems: Problems) -> Mode | None:
-    """Read the mode: lower-cased, not trimmed, never guessed; None was reported already."""
+def read_mode(
+    text: str | None,
+    problems: Problems,
+    *,
+    missing: str = _NO_DEFAULT,
+) -> Mode | None:
+    """Read the mode: lower-cased, not trimmed, never guessed.
+
+    Args:
+        text: The mode; None if it was reported already.
+        problems: Where to note that there is none, or an unknown one.
+        missing: What to say of a missing one, beside what to do.
+    """
     if text is None:
         return None
     if not text:
-        problems.add(("mode",), f"missing, and nothing is secured by default: {_MODE_REMEDY}")
+        problems.add(("mode",), f"missing, and {missing}: {_MODE_REMEDY}")
         return None
     mode = _MODES.get(text.lower())
     if mode is None:
@@ -173,6 +190,7 @@ def read_tls_files(
     problems: Problems,
     *,
     required: bool,
+    unread: Collection[str] = (),
 ) -> TlsFiles:
     """Join relative paths to `cert_dir`, once; empty stays empty.
 
@@ -181,17 +199,41 @@ def read_tls_files(
         files: Paths by the names of `TlsFiles`; None where one was reported already.
         problems: Where to note missing files.
         required: Whether own certificate, key and authorities must be given.
+        unread: Names that are given where they do not count.
     """
-    for name in _REQUIRED:
+    for name in REQUIRED_FILES:
         if required and files[name] == "":
             text = f"tls.{name} is required for mTLS: give the path of a PEM file"
+            if name in unread:
+                text += f" in tls, since {name} beside it does not count where there is a tls"
             problems.add(("tls", name), text)
     joined = {name: _join(cert_dir or "", path or "") for name, path in files.items()}
     joined["client_ca_file"] = joined["client_ca_file"] or joined["ca_file"]
     return TlsFiles(**joined)
 
 
+def is_absolute(path: str) -> bool:
+    """Tell whether a path is absolute, here or on Windows, where some files were written."""
+    return posixpath.isabs(path) or _WINDOWS.match(path) is not None
+
+
 def _join(cert_dir: str, path: str) -> str:
-    if not path or not cert_dir or posixpath.isabs(path):
+    if not path or not cert_dir or is_absolute(path):
         return path
+    if _WINDOWS.match(cert_dir):
+        return ntpath.normpath(ntpath.join(cert_dir, path))
     return posixpath.normpath(posixpath.join(cert_dir, path))  # as Go's filepath.Join does
+
+
+def without_prefix(cert_dir: str, path: str) -> str:
+    """Give the path that `read_tls_files` joins to a directory to give this one back."""
+    if not path or not cert_dir or is_absolute(path) or _WINDOWS.match(cert_dir):
+        return path
+    above, below = _steps(cert_dir), _steps(path)
+    while above and below and above[0] == below[0]:
+        above, below = above[1:], below[1:]
+    return "/".join([".."] * len(above) + below) or "."
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in posixpath.normpath(path).split("/") if step != "."]

@@ -87,12 +87,44 @@ def test_a_killed_process_leaves_a_folder_that_the_next_one_removes(
         str(tmp_path),
         environment=environment,
     )
-    assert killed.returncode == -signal.SIGKILL
-    assert killed.stdout == "0o40700\n"
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.stdout == "0o40700\n", killed.stderr
     assert len(list(short_folder.iterdir())) == 1
     done = run("dial(*sys.argv[1:])", "127.0.0.1:1", str(tmp_path), environment=environment)
     assert done.returncode == 0, done.stderr
     assert list(short_folder.iterdir()) == []
+
+
+def test_a_lock_that_a_stopped_thread_left_does_not_hold_up_the_end(
+    world: World,
+    tmp_path: Path,
+) -> None:
+    """Threads of grpc may be stopped with a lock in their hands: the process ends as ever."""
+    write_identity(world, tmp_path)
+    done = run(
+        """
+        import atexit, threading
+        from serviceradar_security.grpc.client import runtime
+
+        late, held = threading.Event(), []
+
+        def hold():
+            late.wait()
+            held[0].lock.acquire()
+
+        holder = threading.Thread(target=hold, daemon=True)
+        holder.start()
+        # Called after what is registered later, as by the first channel: the last before the end.
+        atexit.register(lambda: (late.set(), holder.join()))
+        made = dial(*sys.argv[1:])
+        held.append(runtime.get_runtime()._pin._connectivity_state)
+        """,
+        "127.0.0.1:1",
+        str(tmp_path),
+        timeout=20,
+    )
+    assert done.returncode == 0, done.stderr
+    assert unexpected(done.stderr) == []
 
 
 FORK = """

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from serviceradar_security.grpc.client.routes import Route
     from serviceradar_security.identity.context import X509ContextSource
+    from serviceradar_security.identity.credentials import TlsCredentialsSource
 
 __all__ = ["AioHandle", "Handle", "Lease", "disable_all", "keep_for_ever"]
 
@@ -32,7 +33,7 @@ class Lease:
     def __init__(
         self,
         route: Route,
-        source: X509ContextSource,
+        source: X509ContextSource | TlsCredentialsSource,
         *,
         closed: Callable[[Route], None],
         dropped: Callable[[Route], None],

@@ -124,6 +124,9 @@ def _end_at_exit() -> None:
     else:
         # Channels go on: what runs after this may still use them.
         runtime.remove_folder()
+        # grpc watches the pin in a daemon thread, which the end of the interpreter may stop while
+        # it holds a lock of the pin; whoever takes the pin down then waits for that lock for ever.
+        handles.keep_for_ever(runtime)
 
 
 def _make_pin(plane: Plane, credentials: grpc.ChannelCredentials) -> grpc.Channel:
