@@ -23,14 +23,17 @@ from serviceradar_security import (
 )
 from serviceradar_security.config import DATASVC_METHODS
 from serviceradar_security.grpc import peer_id
-from serviceradar_security.testing import FakeWorkloadApi
+from serviceradar_security.testing import FakeWorkloadApi, MtlsFiles
+from serviceradar_security.workload.file_tls_source import TlsFileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CORE = "spiffe://example.org/core"
 POLLER = "spiffe://example.org/poller"
 ANYBODY = authorize_one_of([SpiffeId.parse(CORE)])
+MTLS = {"cert_file": "/a.pem", "key_file": "/b.pem", "ca_file": "/c.pem"}
 
 
 @pytest.mark.parametrize(
@@ -42,10 +45,13 @@ ANYBODY = authorize_one_of([SpiffeId.parse(CORE)])
         ({"mode": "none"}, {"allow_insecure": True, "client_authorizer": ANYBODY}, "authorizer"),
         ({"mode": "spiffe", "workload_socket": "unix:relative"}, {}, "no absolute path"),
         (
-            {"mode": "mtls", "tls": {"cert_file": "a", "key_file": "b", "ca_file": "c"}},
-            {},
-            "not served by this version",
+            {"mode": "mtls", "tls": MTLS},
+            {"client_authorizer": ANYBODY},
+            "leave the authorizer of servers out",
         ),
+        ({"mode": "mtls", "tls": MTLS}, {"server_authorizer": ANYBODY}, "set trust_domain"),
+        ({"mode": "mtls", "tls": MTLS, "server_name": "*.a.test"}, {}, "no host name"),
+        ({"mode": "mtls", "tls": {**MTLS, "key_file": "/"}}, {}, "ends in no name"),
     ],
 )
 def test_open_refuses(block: dict[str, object], options: dict[str, Any], reason: str) -> None:
@@ -261,3 +267,97 @@ def test_tokens_need_an_agent_and_an_open_provider(
         pytest.raises(ConfigError, match="no identity"),
     ):
         ask(plain)
+
+
+# ---- mode mtls -----------------------------------------------------------------------------------
+
+
+def test_mode_mtls_has_a_source_and_a_state(tmp_path: Path) -> None:
+    """The source follows the files of the block, and the record is that of any source."""
+    files = MtlsFiles.write(tmp_path)
+    with SecurityProvider.open(files.block(server_name="core.test")) as security:
+        credentials = security.wait_ready(timeout=10)
+        assert isinstance(security.source, TlsFileSource)
+        assert security.source.current() is credentials
+        status = security.status()
+        assert (status.state.value, status.spiffe_id, status.updates) == ("READY", None, 1)
+        assert "core.test" in repr(security)
+        assert "PRIVATE" not in f"{security!r}{credentials!r}{status!r}"
+        assert dict(security.grpc_server_options())["grpc.max_connection_age_ms"] == 86_400_000
+    assert security.status().state.value == "CLOSED"
+    with pytest.raises(SourceClosedError):
+        security.grpc_channel("core:50052")
+    with pytest.raises(SourceClosedError):
+        security.grpc_server_credentials()
+
+
+@pytest.mark.parametrize(
+    ("spiffe_id", "trust_domain", "outcome"),
+    [
+        (CORE, "example.org", CORE),
+        (CORE, "", "no trust_domain is set"),
+        (CORE, "other.example", "only IDs of other.example"),
+        ("", "example.org", "no URI name"),
+        ("", "", "no trust_domain is set"),
+    ],
+)
+def test_our_id_in_mode_mtls(
+    tmp_path: Path, spiffe_id: str, trust_domain: str, outcome: str
+) -> None:
+    """Our certificate's only SPIFFE ID counts where the block names its trust domain."""
+    files = MtlsFiles.write(tmp_path, spiffe_id=spiffe_id)
+    block = files.block(**({"trust_domain": trust_domain} if trust_domain else {}))
+    with SecurityProvider.open(block) as security:
+        security.wait_ready(timeout=10)
+        if outcome == CORE:
+            assert str(security.spiffe_id) == CORE
+            assert str(security.status().spiffe_id) == CORE
+            return
+        with pytest.raises(ConfigError, match=outcome):
+            _ = security.spiffe_id
+
+
+def test_what_mode_mtls_cannot_honour(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A SPIFFE ID of a server cannot be asked for: in the block it warns, in code it is refused."""
+    files = MtlsFiles.write(tmp_path)
+    block = files.block(server_spiffe_id=CORE)
+    with SecurityProvider.open(block) as security:
+        (record,) = [each for each in caplog.records if "server_spiffe_id" in each.message]
+        assert record.levelname == "WARNING"
+        assert CORE in record.message
+        with pytest.raises(ConfigError, match="leave the authorizer of servers out"):
+            security.grpc_channel("core:50052", authorizer=ANYBODY)
+        with pytest.raises(ConfigError, match="no Workload API"):
+            security.fetch_jwt_svid("core")
+
+
+def test_mode_mtls_in_asyncio(tmp_path: Path) -> None:
+    """The asyncio twin waits, serves and calls."""
+    files = MtlsFiles.write(tmp_path, spiffe_id=CORE)
+
+    async def echo(_request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return str(peer_id(context)).encode()
+
+    async def serve_and_call() -> bytes:
+        block = files.block(trust_domain="example.org")
+        async with SecurityProvider.open(block) as security:
+            await security.wait_ready_async(timeout=10)
+            server = grpc.aio.server(
+                interceptors=security.grpc_aio_server_interceptors(),
+                options=security.grpc_server_options(),
+            )
+            handler: Any = grpc.unary_unary_rpc_method_handler(echo)
+            server.add_generic_rpc_handlers(
+                [grpc.method_handlers_generic_handler("a.B", {"C": handler})]
+            )
+            port = server.add_secure_port("127.0.0.1:0", security.grpc_server_credentials())
+            await server.start()
+            with pytest.raises(ConfigError, match="leave the authorizer of servers out"):
+                security.grpc_aio_channel("core:50052", authorizer=ANYBODY)
+            async with security.grpc_aio_channel(f"127.0.0.1:{port}") as channel:
+                call: Any = channel.unary_unary("/a.B/C")
+                answer = bytes(await call(b"", timeout=10))
+            await server.stop(None)
+            return answer
+
+    assert asyncio.run(serve_and_call()).decode() == CORE

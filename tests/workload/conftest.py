@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from serviceradar_security.testing.workload_api import FakeWorkloadApi
+from tests.workload.identity_files import Folder
 from tests.workload.material import ID
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ def api() -> Iterator[FakeWorkloadApi]:
     """A Workload API that serves one identity."""
     with FakeWorkloadApi([ID]) as served:
         yield served
+
+
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Folder:
+    """A folder with files of an identity: the first of the row that the module names as FIRST."""
+    made = Folder(tmp_path / "identity")
+    made.write(request.module.FIRST(1))
+    return made
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ class Interrupted(DiskReader):
             self.steps.pop(0)()
 
 
-def reading(files: IdentityFiles, reader: DiskReader | None = None) -> FilesReader:
+def reading(files: IdentityFiles, reader: DiskReader | None = None) -> FilesReader[X509Context]:
     """Make a reader of a set."""
     return FilesReader(files, reader or DiskReader())
 
@@ -182,6 +182,7 @@ def look(files: IdentityFiles, *, at: datetime = START) -> object:
 def context_of(outcome: object) -> X509Context:
     """Give what a good reading gave."""
     assert isinstance(outcome, FileSnapshot), outcome
+    assert isinstance(outcome.context, X509Context)
     return outcome.context
 
 

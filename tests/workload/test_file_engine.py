@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -24,17 +24,11 @@ from tests.workload.identity_files import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from serviceradar_security import X509Context
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a valid identity."""
-    made = Folder(tmp_path / "identity")
-    made.write(current(1))
-    return made
+FIRST: Final = current  # what the fixture `folder` begins with
 
 
 # ---- step by step --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Final
 
 import pytest
 
@@ -43,19 +43,11 @@ from tests.workload.identity_files import (
 )
 from tests.workload.users import descriptors
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 OWN = TrustDomain.parse(DOMAIN)
 OTHER = OTHER_AUTHORITY.trust_domain
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a good identity."""
-    made = Folder(tmp_path / "identity")
-    made.write(generation(1))
-    return made
+FIRST: Final = generation  # what the fixture `folder` begins with
 
 
 # ---- good ones -----------------------------------------------------------------------------------
@@ -144,15 +136,52 @@ def test_key_that_others_may_read(folder: Folder, mode: int, who: str) -> None:
 
 
 def test_identity_that_its_bundle_does_not_prove(folder: Folder) -> None:
-    """An identity that its own bundle does not prove is only worth a warning (R-X509-29)."""
+    """An identity that its own bundle does not prove is read, with a doubt (R-X509-29)."""
     folder.put(BUNDLE, generation(2).bundle)
     outcome = look(folder.files())
     assert isinstance(outcome, FileSnapshot)
-    (warning,) = outcome.warnings
-    assert "is not proven by the bundle beside it" in warning
+    assert outcome.doubt is not None
+    assert "is not proven by the bundle beside it" in outcome.doubt.text
+    assert "write the bundle" in outcome.doubt.advice
+    assert outcome.warnings == ()
     expired = look(folder.files(), at=START + timedelta(days=1))
     assert isinstance(expired, FileSnapshot)
-    assert expired.warnings == ()  # that it expired is told elsewhere
+    assert expired.doubt is None  # that it expired is told elsewhere
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("mode", "who"), [(0o620, "its group"), (0o602, "everybody")])
+def test_file_that_others_may_write(folder: Folder, name: str, mode: int, who: str) -> None:
+    """A file that others may write is named once, with its mode and the remedy."""
+    (folder.path / name).chmod(mode)
+    outcome = look(folder.files())
+    assert isinstance(outcome, FileSnapshot)
+    (warning,) = outcome.warnings
+    assert f"{folder.path / name} may be written by {who} on this host (mode {mode:04o})" in warning
+    assert "chmod go-w" in warning
+
+
+@pytest.mark.parametrize(
+    ("mode", "who"),
+    [
+        (0o755, ""),
+        (0o775, "its group"),
+        (0o757, "everybody"),
+        (0o1777, ""),
+        (0o3777, ""),
+        (0o2775, "its group"),
+    ],
+)
+def test_folder_that_others_may_write(folder: Folder, mode: int, who: str) -> None:
+    """A folder in which others can replace the files is named once; a sticky one is no danger."""
+    folder.path.chmod(mode)
+    outcome = look(folder.files())
+    assert isinstance(outcome, FileSnapshot)
+    assert len(outcome.warnings) == bool(who)
+    for warning in outcome.warnings:
+        assert f"{folder.path / CERT} may be written by {who}" in warning
+        assert f"(mode {mode:04o})" in warning
+        assert "chmod go-w" in warning
 
 
 # ---- changes -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -53,12 +53,7 @@ OWN = TrustDomain.parse(DOMAIN)
 OTHER = OTHER_AUTHORITY.trust_domain
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a good identity."""
-    made = Folder(tmp_path / "identity")
-    made.write(generation(1))
-    return made
+FIRST: Final = generation  # what the fixture `folder` begins with
 
 
 # ---- what cannot be used -------------------------------------------------------------------------

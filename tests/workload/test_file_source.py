@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a valid identity."""
-    made = Folder(tmp_path / "identity")
-    made.write(current(1))
-    return made
+FIRST: Final = current  # what the fixture `folder` begins with
 
 
 # ---- opening and reading -------------------------------------------------------------------------

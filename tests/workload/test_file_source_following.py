@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -38,12 +38,7 @@ if TYPE_CHECKING:
     from serviceradar_security.workload.file_reading import FileContent
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a valid identity."""
-    made = Folder(tmp_path / "identity")
-    made.write(current(1))
-    return made
+FIRST: Final = current  # what the fixture `folder` begins with
 
 
 # ---- following -----------------------------------------------------------------------------------

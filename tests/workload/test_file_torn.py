@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -42,12 +42,7 @@ OWN = TrustDomain.parse(DOMAIN)
 OTHER = OTHER_AUTHORITY.trust_domain
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a good identity."""
-    made = Folder(tmp_path / "identity")
-    made.write(generation(1))
-    return made
+FIRST: Final = generation  # what the fixture `folder` begins with
 
 
 def _steps(folder: Folder, order: tuple[str, ...], to: Triple) -> list[Callable[[], object]]:

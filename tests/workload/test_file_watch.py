@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from serviceradar_security import SecurityError, SourceClosedError, SourceError, X509Context
+from serviceradar_security.workload.file_material import Held
 from serviceradar_security.workload.file_reading import FileProblem, FileSnapshot
 from serviceradar_security.workload.file_watch import FileWatch
 from serviceradar_security.workload.files import IdentityFiles
@@ -35,7 +37,7 @@ BROKEN: Final = FileProblem(
 
 
 @cache
-def lasting(end: float, *, begin: float = -10.0, name: str = "web") -> FileSnapshot:
+def lasting(end: float, *, begin: float = -10.0, name: str = "web") -> FileSnapshot[X509Context]:
     """Give a reading of an identity that begins and ends so many seconds after the start."""
     svid = AUTHORITY.issue(
         f"spiffe://a.test/{name}",
@@ -43,7 +45,8 @@ def lasting(end: float, *, begin: float = -10.0, name: str = "web") -> FileSnaps
         not_after=START + timedelta(seconds=end),
     )
     bundles = {AUTHORITY.trust_domain: AUTHORITY.bundle}
-    return FileSnapshot(X509Context(svids=[svid], bundles=bundles), ())
+    held = Held(str(svid.spiffe_id), svid.spiffe_id, svid.not_before, svid.not_after)
+    return FileSnapshot(X509Context(svids=[svid], bundles=bundles), held)
 
 
 class Bench:
@@ -51,9 +54,11 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.watch = FileWatch(FILES, poll_interval=INTERVAL, now=self.clock())
+        self.watch: FileWatch[X509Context] = FileWatch(
+            FILES, poll_interval=INTERVAL, now=self.clock()
+        )
 
-    def look(self, outcome: FileSnapshot | FileProblem) -> bool:
+    def look(self, outcome: FileSnapshot[X509Context] | FileProblem) -> bool:
         return self.watch.looked(outcome, self.clock())
 
     def refuse(self, problem: FileProblem) -> None:
@@ -207,7 +212,7 @@ def test_passing_problem() -> None:
 
 
 @pytest.mark.parametrize("problems", [[BROKEN, BROKEN], [BROKEN, MISSING], [lasting(-5)] * 2])
-def test_lasting_problem(problems: list[FileProblem | FileSnapshot]) -> None:
+def test_lasting_problem(problems: list[FileProblem | FileSnapshot[X509Context]]) -> None:
     """A problem of two looks degrades a valid identity, which stays until its end (R-WLAPI-25)."""
     bench = situation("ready")
     for each in problems:
@@ -279,6 +284,61 @@ def test_clearing_a_problem() -> None:
     assert not bench.look(lasting(LIFE))
     status = bench.status()
     assert (status.state, status.updates, status.cause) == (State.READY, 1, "")
+
+
+DOUBTFUL: Final = FileProblem("the certificate file /c.pem is not proven", "write the bundle")
+
+
+def doubted(reading: FileSnapshot[X509Context]) -> FileSnapshot[X509Context]:
+    """Give a reading whose bundle does not prove its identity."""
+    return replace(reading, doubt=DOUBTFUL)
+
+
+def test_a_doubt_is_in_the_record() -> None:
+    """An identity that its bundle does not prove serves, and the record says so (R-X509-29)."""
+    bench = Bench()
+    assert bench.look(doubted(lasting(LIFE)))
+    status = bench.status()
+    assert (status.state, status.cause) == (State.DEGRADED, DOUBTFUL.text)
+    assert (status.advice, status.rejected, status.failures) == (DOUBTFUL.advice, 0, {})
+    assert bench.context() == lasting(LIFE).context
+    assert bench.delay() == INTERVAL
+    assert not bench.look(lasting(LIFE))
+    assert bench.status().state is State.READY
+
+
+def test_a_doubt_of_a_moment() -> None:
+    """A bundle that is written after its certificate is late for a moment, and no word is lost."""
+    bench = situation("ready")
+    assert bench.look(doubted(lasting(LIFE + 1)))
+    assert bench.status().state is State.READY
+    assert bench.delay() == 0.2
+    assert bench.look(lasting(LIFE + 2))
+    assert bench.status().state is State.READY
+    assert bench.look(doubted(lasting(LIFE + 3)))
+    assert not bench.look(doubted(lasting(LIFE + 3)))
+    assert bench.status().state is State.DEGRADED
+    assert bench.delay() == INTERVAL
+
+
+def test_counts() -> None:
+    """Failed looks are counted by kind, and the record knows when the last new set came."""
+    bench = Bench()
+    assert (bench.status().failures, bench.status().last_update) == ({}, None)
+    for problem in (MISSING, MISSING, BROKEN):
+        bench.look(problem)
+    assert bench.status().failures == {"unreadable": 2, "unusable": 1}
+    bench.clock.advance(7)
+    bench.look(lasting(LIFE))
+    assert bench.status().last_update == bench.clock.wall
+    before = bench.clock.wall
+    bench.clock.advance(7)
+    bench.look(lasting(LIFE))
+    bench.look(MISSING)  # the first one is worth no word while all is well
+    status = bench.status()
+    assert (status.failures, status.last_update) == ({"unreadable": 2, "unusable": 1}, before)
+    bench.look(MISSING)
+    assert bench.status().failures == {"unreadable": 3, "unusable": 1}
 
 
 class AnyScript(RuleBasedStateMachine):

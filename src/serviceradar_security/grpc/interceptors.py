@@ -20,13 +20,15 @@ from serviceradar_security.errors import (
     PeerVerificationError,
     SecurityError,
 )
-from serviceradar_security.grpc.verdict import Judge
+from serviceradar_security.grpc.verdict import Judge, Nameless, TlsJudge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from serviceradar_security.grpc.verdict import ChainJudge
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509ContextSource
+    from serviceradar_security.identity.credentials import TlsCredentialsSource
     from serviceradar_security.identity.spiffe_id import SpiffeId
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "aio_server_interceptors",
     "peer_id",
     "server_interceptors",
+    "tls_aio_server_interceptors",
+    "tls_server_interceptors",
 ]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
@@ -103,14 +107,54 @@ def aio_server_interceptors(
     return [_AioInterceptor(Judge(source, authorizer, purpose="client"), policy)]
 
 
+def tls_server_interceptors(
+    source: TlsCredentialsSource,
+    authorizer: Authorizer | None = None,
+    policy: CallPolicy | None = None,
+) -> list[grpc.ServerInterceptor]:
+    """Make the interceptors of a ``grpc.server`` of plain mutual TLS; as `server_interceptors`.
+
+    Every peer's chain is verified again. A peer has a SPIFFE ID where the source names a trust
+    domain and the certificate an ID of it. Others are let in without one, unless an authorizer or
+    a policy is given: these ask for an ID.
+
+    Args:
+        source: Gives the authorities, and the trust domain that they stand for.
+        authorizer: Decides on proven IDs.
+        policy: Decides on each call, as for `server_interceptors`.
+    """
+    return [_Interceptor(_tls_judge(source, authorizer, policy), policy)]
+
+
+def tls_aio_server_interceptors(
+    source: TlsCredentialsSource,
+    authorizer: Authorizer | None = None,
+    policy: CallPolicy | None = None,
+) -> list[grpc.aio.ServerInterceptor]:
+    """Make the interceptors of a ``grpc.aio.server``; as `tls_server_interceptors`."""
+    return [_AioInterceptor(_tls_judge(source, authorizer, policy), policy)]
+
+
+def _tls_judge(
+    source: TlsCredentialsSource,
+    authorizer: Authorizer | None,
+    policy: CallPolicy | None,
+) -> TlsJudge:
+    return TlsJudge(source, authorizer, needs_id=policy is not None, purpose="client")
+
+
 def peer_id(context: grpc.ServicerContext | grpc.aio.ServicerContext[Any, Any]) -> SpiffeId:
     """Give the caller's verified SPIFFE ID, in a handler or an inner interceptor (R-TLS-13).
 
     Raises:
-        PeerVerificationError: No interceptor of this library verified the peer.
+        PeerVerificationError: No interceptor of this library verified the peer; or it was
+            verified by plain mutual TLS, and has no SPIFFE ID.
     """
     if isinstance(context, _VerifiedContext):
-        return context.serviceradar_security_peer
+        peer = context.serviceradar_security_peer
+        if isinstance(peer, Nameless):
+            raise peer.error()
+        return peer
     raise PeerVerificationError(
         "the peer of this call was not verified: give the server the interceptors of "
         "serviceradar_security.grpc.server_interceptors, before all others",
@@ -121,7 +165,7 @@ def peer_id(context: grpc.ServicerContext | grpc.aio.ServicerContext[Any, Any]) 
 class _VerifiedContext:
     """A servicer context that knows its peer; all else is the context's own."""
 
-    def __init__(self, context: Any, peer: SpiffeId) -> None:
+    def __init__(self, context: Any, peer: SpiffeId | Nameless) -> None:
         self._context = context
         self.serviceradar_security_peer = peer
 
@@ -145,7 +189,7 @@ def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 class _Interceptor(grpc.ServerInterceptor):
-    def __init__(self, judge: Judge, policy: CallPolicy | None = None) -> None:
+    def __init__(self, judge: ChainJudge[Any], policy: CallPolicy | None = None) -> None:
         self._judge = judge
         self._policy = policy
 
@@ -162,7 +206,7 @@ class _Interceptor(grpc.ServerInterceptor):
 
 
 class _AioInterceptor(grpc.aio.ServerInterceptor):
-    def __init__(self, judge: Judge, policy: CallPolicy | None = None) -> None:
+    def __init__(self, judge: ChainJudge[Any], policy: CallPolicy | None = None) -> None:
         self._judge = judge
         self._policy = policy
 
@@ -188,12 +232,12 @@ class _AioInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """One call: who judges its peer, what it asks for, and whether there is such a method."""
 
-    judge: Judge
+    judge: ChainJudge[Any]
     policy: CallPolicy | None
     method: str
     is_implemented: bool
 
-    def admit(self, context: Any) -> tuple[SpiffeId | None, _Problem | None]:
+    def admit(self, context: Any) -> tuple[SpiffeId | Nameless | None, _Problem | None]:
         """Give the verified peer, or how to refuse the call."""
         try:
             peer = self.judge.judge(context.auth_context(), context.peer())
@@ -201,9 +245,11 @@ class _Call:
             return None, _status(error)
         return peer, self._refusal(peer)
 
-    def _refusal(self, peer: SpiffeId) -> _Problem | None:
+    def _refusal(self, peer: SpiffeId | Nameless) -> _Problem | None:
         if self.policy is None:
             return None
+        if isinstance(peer, Nameless):  # whom the judge of a server with a policy never lets in
+            return _NO_DECISION
         try:
             decision = self.policy.decide(peer, self.method)
             allowed, rule, reason = decision.allowed, decision.rule, decision.reason

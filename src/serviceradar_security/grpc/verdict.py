@@ -2,7 +2,8 @@
 
 gRPC core has one pool of roots, so with two trust domains in it a federated authority could name
 our workloads. Therefore what TLS accepted is verified again here, by `identity.verify`, against
-the bundle of the peer's own trust domain (R-TLS-06).
+the bundle of the peer's own trust domain (R-TLS-06); where plain mutual TLS is spoken, against the
+authorities of clients, so that our rules for leaves hold as well.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -25,7 +27,8 @@ from serviceradar_security.errors import (
 )
 from serviceradar_security.identity.authorizer import ask
 from serviceradar_security.identity.certificate import CertificateError, load_pem
-from serviceradar_security.identity.verify import verify_x509_svid
+from serviceradar_security.identity.spiffe_id import SpiffeId
+from serviceradar_security.identity.verify import verify_tls_chain, verify_x509_svid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,10 +37,10 @@ if TYPE_CHECKING:
 
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509Context, X509ContextSource
+    from serviceradar_security.identity.credentials import TlsCredentials, TlsCredentialsSource
     from serviceradar_security.identity.leaf import Purpose
-    from serviceradar_security.identity.spiffe_id import SpiffeId
 
-__all__ = ["Judge"]
+__all__ = ["ChainJudge", "Judge", "Nameless", "TlsJudge"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _LEAF: Final = "x509_pem_cert"
@@ -50,13 +53,40 @@ _VERDICT_LIFE: Final = timedelta(seconds=60)
 _REFUSAL_LIFE: Final = timedelta(seconds=5)
 
 
+SnapshotT = TypeVar("SnapshotT")
+SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
+
+
+class _Source(Protocol[SnapshotT_co]):
+    def current(self) -> SnapshotT_co: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nameless:
+    """A peer of plain mutual TLS that was verified and has no SPIFFE ID.
+
+    Attributes:
+        why: Why it has none.
+    """
+
+    why: str
+
+    def error(self) -> PeerVerificationError:
+        """Say to who asks for its ID that there is none."""
+        return PeerVerificationError(
+            f"the peer has no SPIFFE ID: {self.why} (its chain was verified by plain mutual TLS, "
+            "and a name of another kind is no identity)",
+            reason="no_spiffe_id",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     until: datetime
-    outcome: SpiffeId | PeerError
+    outcome: SpiffeId | Nameless | PeerError
 
 
-class Judge:
+class ChainJudge(ABC, Generic[SnapshotT]):
     """Verify and authorize peers; one verdict per certificate chain, not per call.
 
     A verdict holds for the snapshot that it was found with, and no longer than the leaf.
@@ -64,8 +94,8 @@ class Judge:
 
     def __init__(
         self,
-        source: X509ContextSource,
-        authorizer: Authorizer,
+        source: _Source[SnapshotT],
+        authorizer: Authorizer | None,
         *,
         purpose: Purpose,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -73,7 +103,7 @@ class Judge:
         """Judge by the source's newest snapshot.
 
         Args:
-            source: Gives the bundles.
+            source: Gives what peers are held against.
             authorizer: Decides on proven IDs.
             purpose: The role of the peers.
             now: The clock.
@@ -82,11 +112,19 @@ class Judge:
         self._authorizer = authorizer
         self._purpose = purpose
         self._now = now
-        self._found: tuple[X509Context | None, dict[bytes, _Verdict]] = (None, {})
+        self._found: tuple[SnapshotT | None, dict[bytes, _Verdict]] = (None, {})
         self._lock = threading.Lock()
 
-    def judge(self, auth_context: Mapping[str, Any], peer: str) -> SpiffeId:
-        """Give the peer's proven and authorized SPIFFE ID.
+    @abstractmethod
+    def _verify(self, chain: list[bytes], held: SnapshotT, at: datetime) -> SpiffeId | Nameless:
+        """Verify a chain.
+
+        Raises:
+            PeerVerificationError: It proves nothing.
+        """
+
+    def judge(self, auth_context: Mapping[str, Any], peer: str) -> SpiffeId | Nameless:
+        """Give the peer's proven and authorized SPIFFE ID, or say that it is in without one.
 
         Args:
             auth_context: The auth context of a gRPC call.
@@ -112,7 +150,7 @@ class Judge:
             raise _copy(verdict.outcome)
         return verdict.outcome
 
-    def _current(self) -> X509Context:
+    def _current(self) -> SnapshotT:
         try:
             return self._source.current()
         except SecurityError:
@@ -123,24 +161,26 @@ class Judge:
     def _decide(
         self,
         shown: tuple[bytes, bytes],
-        context: X509Context,
+        context: SnapshotT,
         at: datetime,
         peer: str,
     ) -> _Verdict:
         try:
             leaf, chain = _read_chain(*shown)
-            spiffe_id = verify_x509_svid(chain, context.bundles, at=at, purpose=self._purpose)
-            self._authorize(spiffe_id)
+            found = self._verify(chain, context, at)
+            if isinstance(found, SpiffeId) and self._authorizer is not None:
+                self._authorize(self._authorizer, found)
         except PeerError as error:
             _LOG.warning("refused the peer %s: %s", peer, str(error))  # no frames in the record
             return _Verdict(at + _REFUSAL_LIFE, _copy(error))
-        _LOG.debug("accepted the peer %s as %s", peer, spiffe_id)
-        return _Verdict(min(at + _VERDICT_LIFE, leaf.not_valid_after_utc), spiffe_id)
+        _LOG.debug("accepted the peer %s as %s", peer, found)
+        return _Verdict(min(at + _VERDICT_LIFE, leaf.not_valid_after_utc), found)
 
-    def _authorize(self, spiffe_id: SpiffeId) -> None:
+    @staticmethod
+    def _authorize(authorizer: Authorizer, spiffe_id: SpiffeId) -> None:
         """R-X509-24: whatever an authorizer raises refuses the peer."""
         try:
-            ask(self._authorizer, spiffe_id)
+            ask(authorizer, spiffe_id)
         except PeerError as error:  # of whatever kind: the verification is behind us
             raise PeerNotAuthorizedError(str(error), spiffe_id=spiffe_id) from error
         except Exception as error:
@@ -149,7 +189,7 @@ class Judge:
                 spiffe_id=spiffe_id,
             ) from error
 
-    def _verdicts_of(self, context: X509Context) -> dict[bytes, _Verdict]:
+    def _verdicts_of(self, context: SnapshotT) -> dict[bytes, _Verdict]:
         """Forget an older snapshot with all its verdicts: it holds keys that were replaced."""
         held, verdicts = self._found
         if held is not context:
@@ -163,6 +203,69 @@ class Judge:
             while len(verdicts) >= _MAX_VERDICTS:
                 del verdicts[next(iter(verdicts))]
             verdicts[key] = verdict
+
+
+class Judge(ChainJudge["X509Context"]):
+    """Judge peers by the SPIFFE ID that they prove; all of them need one."""
+
+    def __init__(
+        self,
+        source: X509ContextSource,
+        authorizer: Authorizer,
+        *,
+        purpose: Purpose,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Judge by the source's newest bundles; the authorizer decides on proven IDs."""
+        super().__init__(source, authorizer, purpose=purpose, now=now)
+
+    def _verify(self, chain: list[bytes], held: X509Context, at: datetime) -> SpiffeId:
+        return verify_x509_svid(chain, held.bundles, at=at, purpose=self._purpose)
+
+
+class TlsJudge(ChainJudge["TlsCredentials"]):
+    """Judge peers of plain mutual TLS, which need a SPIFFE ID only where somebody asks for it."""
+
+    def __init__(
+        self,
+        source: TlsCredentialsSource,
+        authorizer: Authorizer | None,
+        *,
+        needs_id: bool,
+        purpose: Purpose,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Judge by the source's newest authorities.
+
+        Args:
+            source: Gives the authorities, and the trust domain that they stand for.
+            authorizer: Decides on proven IDs; with one, everybody needs an ID.
+            needs_id: Refuse a peer without an ID, whatever the authorizer.
+            purpose: The role of the peers.
+            now: The clock.
+        """
+        super().__init__(source, authorizer, purpose=purpose, now=now)
+        self._needs_id = needs_id or authorizer is not None
+
+    def _verify(
+        self,
+        chain: list[bytes],
+        held: TlsCredentials,
+        at: datetime,
+    ) -> SpiffeId | Nameless:
+        found = verify_tls_chain(
+            chain,
+            held.client_authorities,
+            held.bundles,
+            at=at,
+            purpose=self._purpose,
+        )
+        if found.spiffe_id is not None:
+            return found.spiffe_id
+        nameless = Nameless(found.why_none)
+        if self._needs_id:
+            raise nameless.error()
+        return nameless
 
 
 def _only(auth_context: Mapping[str, Any], name: str) -> bytes:

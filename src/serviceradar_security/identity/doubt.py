@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from serviceradar_security.identity.authorities import whose
 from serviceradar_security.identity.leaf import MIN_RSA_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from serviceradar_security.identity.authorities import Authorities
     from serviceradar_security.identity.bundle import TrustBundle
 
 __all__ = ["why_untrusted"]
@@ -26,7 +28,7 @@ _LOOKED_AT: Final = 64  # authorities; a refusal must not cost more than the ver
 def why_untrusted(
     leaf: x509.Certificate,
     intermediates: Sequence[x509.Certificate],
-    bundle: TrustBundle,
+    bundle: TrustBundle | Authorities,
     at: datetime,
 ) -> str:
     """Name the likeliest cause, in a sentence with its facts."""
@@ -37,7 +39,7 @@ def why_untrusted(
     count = len(bundle.authorities)
     ours = "the one authority" if count == 1 else f"any of the {count} authorities"
     return cause or (
-        f"it does not lead to {ours} of {bundle.trust_domain}: it was signed by another, or an "
+        f"it does not lead to {ours} of {whose(bundle)}: it was signed by another, or an "
         "intermediate is missing or not allowed to sign it"
     )
 

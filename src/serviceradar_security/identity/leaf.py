@@ -22,9 +22,20 @@ from serviceradar_security.identity.certificate import (
 from serviceradar_security.identity.spiffe_id import MAX_SPIFFE_ID_BYTES, SpiffeId
 
 if TYPE_CHECKING:
-    from serviceradar_security.errors import VerificationReason
+    from collections.abc import Collection
 
-__all__ = ["MAX_RSA_BITS", "MIN_RSA_BITS", "Purpose", "check_leaf", "check_purpose"]
+    from serviceradar_security.errors import VerificationReason
+    from serviceradar_security.identity.spiffe_id import TrustDomain
+
+__all__ = [
+    "MAX_RSA_BITS",
+    "MIN_RSA_BITS",
+    "Purpose",
+    "check_leaf",
+    "check_purpose",
+    "check_tls_leaf",
+    "claimed_id",
+]
 
 Purpose = Literal["client", "server"]
 """The role in which a peer uses its certificate."""
@@ -35,6 +46,7 @@ _PURPOSES: Final = {
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
 }
+_TLS_RULE: Final = "a rule of this library: let the peer have a certificate of its own"
 _KEY_RULE: Final = "a rule of this library: let the peer have a new key"
 _KEYS: Final = (
     PublicKeyAlgorithmOID.EC_PUBLIC_KEY,
@@ -70,15 +82,77 @@ def check_leaf(certificate: x509.Certificate) -> SpiffeId:
     return spiffe_id
 
 
-def check_purpose(certificate: x509.Certificate, spiffe_id: SpiffeId, purpose: Purpose) -> None:
+def check_tls_leaf(certificate: x509.Certificate, owner: str) -> None:
+    """Check what a leaf without a SPIFFE ID must be: readable, of no authority, with a fit key.
+
+    The rules of X.509-SVIDs are not asked of it; where a SPIFFE ID is claimed, `check_leaf` is.
+
+    Args:
+        certificate: The leaf.
+        owner: Whose it is, for messages.
+
+    Raises:
+        PeerVerificationError: With the rule that is broken in `reason`.
+    """
+    extensions = _read_extensions(certificate)
+    _check_dates(certificate)
+    constraints = extensions.get(x509.BasicConstraints)
+    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
+        _refuse(owner, "is_ca", "is a CA certificate: that never authenticates", _TLS_RULE)
+    usage = extensions.get(x509.KeyUsage)
+    if isinstance(usage, x509.KeyUsage) and not usage.digital_signature:
+        rule = "RFC 8446 section 4.4.2.2"
+        _refuse(owner, "key_usage", "lacks the key usage digitalSignature", rule)
+    _check_key(certificate, owner)
+
+
+def check_purpose(
+    certificate: x509.Certificate,
+    owner: SpiffeId | str,
+    purpose: Purpose,
+) -> None:
     """Check that an extended key usage, where there is one, allows the role (R-X509-09)."""
     usage = _read_extensions(certificate).get(x509.ExtendedKeyUsage)
     if isinstance(usage, x509.ExtendedKeyUsage) and _PURPOSES[purpose] not in usage:
         _refuse(
-            spiffe_id,
+            owner,
             "purpose",
             f"may not act as a {purpose}: its extended key usage lacks {purpose}Auth",
+            "X509-SVID section 4" if isinstance(owner, SpiffeId) else "RFC 5280 section 4.2.1.12",
         )
+
+
+def claimed_id(
+    certificate: x509.Certificate,
+    trust_domains: Collection[TrustDomain],
+) -> tuple[SpiffeId | None, str]:
+    """Give the SPIFFE ID that a certificate of plain TLS claims to have, or say why it claims none.
+
+    Only an ID of one of the trust domains is a claim, and only if it is the one URI name: any
+    other is a text that some authority wrote (R-X509-01).
+
+    Raises:
+        PeerVerificationError: The certificate's extensions cannot be read.
+    """
+    if not trust_domains:
+        return None, "no trust_domain is set whose SPIFFE IDs could be taken"
+    names = _read_extensions(certificate).get(x509.SubjectAlternativeName)
+    uris = (
+        names.get_values_for_type(x509.UniformResourceIdentifier)
+        if isinstance(names, x509.SubjectAlternativeName)
+        else []
+    )
+    if len(uris) != 1:
+        count = f"{len(uris)} URI names" if uris else "no URI name"
+        return None, f"the certificate has {count}, where one is the SPIFFE ID"
+    try:
+        claimed = SpiffeId.parse(uris[0])
+    except SpiffeIdError:
+        return None, "the URI name of the certificate is no SPIFFE ID"
+    if claimed.trust_domain not in trust_domains:
+        taken = ", ".join(sorted(each.name for each in trust_domains))
+        return None, f"the certificate names {claimed}, and only IDs of {taken} are taken"
+    return claimed, ""
 
 
 def _read_extensions(certificate: x509.Certificate) -> dict[type, x509.ExtensionType]:
@@ -143,12 +217,12 @@ def _not_the_name(certificate: x509.Certificate) -> str:
     return ", and its CN is never an identity" if has_common_name(certificate) else ""
 
 
-def _check_key(certificate: x509.Certificate, spiffe_id: SpiffeId) -> None:
+def _check_key(certificate: x509.Certificate, owner: SpiffeId | str) -> None:
     """Refuse keys that prove nothing any more, and RSA keys that cost minutes (R-X509-25, -30)."""
     algorithm = certificate.public_key_algorithm_oid
     if algorithm not in _KEYS:
         _refuse(
-            spiffe_id,
+            owner,
             "weak_key",
             "has a key that is neither ECDSA, RSA nor Ed25519",
             _KEY_RULE,
@@ -159,28 +233,32 @@ def _check_key(certificate: x509.Certificate, spiffe_id: SpiffeId) -> None:
         key = certificate.public_key()
     except Exception as error:
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} has an RSA key that cannot be read",
+            f"the certificate of {owner} has an RSA key that cannot be read",
             reason="malformed",
-            spiffe_id=spiffe_id,
+            spiffe_id=_id(owner),
         ) from error
     bits = key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
     if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
         _refuse(
-            spiffe_id,
+            owner,
             "weak_key",
             f"has an RSA key of {bits} bits, where {MIN_RSA_BITS} to {MAX_RSA_BITS} are allowed",
             _KEY_RULE,
         )
 
 
+def _id(owner: SpiffeId | str) -> SpiffeId | None:
+    return owner if isinstance(owner, SpiffeId) else None
+
+
 def _refuse(
-    spiffe_id: SpiffeId,
+    owner: SpiffeId | str,
     reason: VerificationReason,
     text: str,
     rule: str = "X509-SVID section 4",
 ) -> NoReturn:
     raise PeerVerificationError(
-        f"the certificate of {spiffe_id} {text} ({rule})",
+        f"the certificate of {owner} {text} ({rule})",
         reason=reason,
-        spiffe_id=spiffe_id,
+        spiffe_id=_id(owner),
     )

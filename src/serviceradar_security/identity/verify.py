@@ -1,14 +1,15 @@
 """The verdict on a peer: which SPIFFE ID does this certificate chain prove, now, to us?
 
-Every transport calls `verify_x509_svid`; there is no second opinion anywhere. Bytes and a time in,
-an ID or a refusal out. The path is validated by the `cryptography` package; what it leaves open is
-closed here.
+Every transport calls `verify_x509_svid`, or `verify_tls_chain` where plain mutual TLS is spoken;
+there is no second opinion anywhere. Bytes and a time in, an ID or a refusal out. The path is
+validated by the `cryptography` package; what it leaves open is closed here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -23,21 +24,37 @@ from cryptography.x509.verification import (
 )
 
 from serviceradar_security.errors import PeerVerificationError
+from serviceradar_security.identity.authorities import whose
 from serviceradar_security.identity.certificate import (
     MAX_CERTIFICATE_BYTES,
     CertificateError,
     load_der,
 )
 from serviceradar_security.identity.doubt import why_untrusted
-from serviceradar_security.identity.leaf import Purpose, check_leaf, check_purpose
+from serviceradar_security.identity.leaf import (
+    Purpose,
+    check_leaf,
+    check_purpose,
+    check_tls_leaf,
+    claimed_id,
+)
+from serviceradar_security.identity.spiffe_id import SpiffeId, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from serviceradar_security.identity.authorities import Authorities
     from serviceradar_security.identity.bundle import TrustBundle
-    from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
+    from serviceradar_security.identity.spiffe_id import TrustDomain
 
-__all__ = ["MAX_CHAIN_BYTES", "MAX_CHAIN_LENGTH", "MAX_PATHS", "verify_x509_svid"]
+__all__ = [
+    "MAX_CHAIN_BYTES",
+    "MAX_CHAIN_LENGTH",
+    "MAX_PATHS",
+    "TlsPeer",
+    "verify_tls_chain",
+    "verify_x509_svid",
+]
 
 MAX_CHAIN_LENGTH: Final = 16
 MAX_CHAIN_BYTES: Final = 256 * 1024
@@ -68,10 +85,7 @@ def verify_x509_svid(
     Raises:
         PeerVerificationError: The chain proves nothing; `reason` names the rule.
     """
-    if not isinstance(at, datetime) or at.tzinfo is None:
-        raise TypeError("verify_x509_svid needs a timezone-aware datetime in `at`")
-    if purpose not in ("client", "server", None):
-        raise ValueError(f"purpose is 'client', 'server' or None, not {purpose!r}")
+    _check_arguments("verify_x509_svid", chain, at, purpose)
     leaf, *intermediates = _parse_chain(chain)
     spiffe_id = check_leaf(leaf)  # a signing certificate never authenticates (R-X509-14)
     _check_validity(leaf, spiffe_id, at)
@@ -82,17 +96,85 @@ def verify_x509_svid(
     return spiffe_id
 
 
-def _check_chain(chain: object) -> None:
+@dataclass(frozen=True, slots=True)
+class TlsPeer:
+    """Whom a chain proves where plain mutual TLS is spoken.
+
+    Attributes:
+        spiffe_id: The proven SPIFFE ID; None if there is none.
+        why_none: Why there is none; empty if there is one.
+    """
+
+    spiffe_id: SpiffeId | None
+    why_none: str = ""
+
+
+def verify_tls_chain(
+    chain: Sequence[bytes],
+    authorities: Authorities,
+    bundles: Mapping[TrustDomain, TrustBundle],
+    *,
+    at: datetime,
+    purpose: Purpose | None,
+) -> TlsPeer:
+    """Verify a presented chain that need not carry a SPIFFE ID, as plain mutual TLS does.
+
+    A SPIFFE ID is claimed by a certificate whose only URI name is a SPIFFE ID of a trust domain in
+    `bundles`. Such a chain is verified as an X.509-SVID, against that domain's bundle alone: where
+    the claim does not hold the peer is refused. Every other SPIFFE ID is a text that some
+    authority wrote, and nobody's identity. The CN is none either.
+
+    Args:
+        chain: DER certificates as presented, leaf first.
+        authorities: Where the chain of every peer must lead.
+        bundles: The trust domains whose IDs are taken; empty for none.
+        at: The time of the verdict, timezone-aware.
+        purpose: The role of the peer, or None to leave the extended key usage aside.
+
+    Raises:
+        PeerVerificationError: The chain proves nothing; `reason` names the rule.
+    """
+    _check_arguments("verify_tls_chain", chain, at, purpose)
+    leaf, *intermediates = _parse_chain(chain)
+    owner = _owner(leaf)
+    check_tls_leaf(leaf, owner)
+    _check_validity(leaf, owner, at)
+    _validate_path(leaf, intermediates, authorities, owner, at)
+    if purpose is not None:
+        check_purpose(leaf, owner, purpose)
+    claimed, why_none = claimed_id(leaf, bundles)
+    if claimed is None:
+        return TlsPeer(None, why_none)
+    return TlsPeer(verify_x509_svid(chain, bundles, at=at, purpose=purpose))
+
+
+def _owner(leaf: x509.Certificate) -> str:
+    """Describe a leaf by its first DNS name: for a message, and never for a decision."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return shown(names.get_values_for_type(x509.DNSName)[0])
+    except Exception:  # noqa: BLE001 - a foreign certificate fails in many ways
+        return "a peer without a DNS name"
+
+
+def _id(owner: SpiffeId | str) -> SpiffeId | None:
+    return owner if isinstance(owner, SpiffeId) else None
+
+
+def _check_arguments(name: str, chain: object, at: object, purpose: object) -> None:
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise TypeError(f"{name} needs a timezone-aware datetime in `at`")
+    if purpose not in ("client", "server", None):
+        raise ValueError(f"purpose is 'client', 'server' or None, not {purpose!r}")
     if (
         isinstance(chain, bytes | str)
         or not isinstance(chain, Sequence)
         or not all(isinstance(each, bytes) for each in chain[: MAX_CHAIN_LENGTH + 1])
     ):
-        raise TypeError("verify_x509_svid needs a sequence of DER certificates in `chain`")
+        raise TypeError(f"{name} needs a sequence of DER certificates in `chain`")
 
 
 def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
-    _check_chain(chain)
     if not chain:
         raise PeerVerificationError(
             "the peer showed no certificate: it needs an X.509-SVID",
@@ -128,24 +210,24 @@ def _parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
     return parsed
 
 
-def _check_validity(leaf: x509.Certificate, spiffe_id: SpiffeId, at: datetime) -> None:
+def _check_validity(leaf: x509.Certificate, owner: SpiffeId | str, at: datetime) -> None:
     """Say by how much, before the validator would only say no."""
     not_before, not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if at > not_after:
         late = (at - not_after).total_seconds()
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} expired {late:.0f} s ago, at {not_after:%FT%TZ} by "
+            f"the certificate of {owner} expired {late:.0f} s ago, at {not_after:%FT%TZ} by "
             "our clock: the peer must renew it",
             reason="expired",
-            spiffe_id=spiffe_id,
+            spiffe_id=_id(owner),
         )
     if at < not_before:
         early = (not_before - at).total_seconds()
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} begins in {early:.0f} s, at {not_before:%FT%TZ} by "
+            f"the certificate of {owner} begins in {early:.0f} s, at {not_before:%FT%TZ} by "
             "our clock: compare the clocks of both sides",
             reason="not_yet_valid",
-            spiffe_id=spiffe_id,
+            spiffe_id=_id(owner),
         )
 
 
@@ -170,6 +252,13 @@ def _find_bundle(
         raise PeerVerificationError(
             f"the bundle filed under {spiffe_id.trust_domain} is that of {bundle.trust_domain}",
             reason="unknown_trust_domain",
+            spiffe_id=spiffe_id,
+        )
+    if not bundle.authorities:
+        raise PeerVerificationError(
+            f"{spiffe_id} is not trusted: the bundle of {bundle.trust_domain} has no authority, so "
+            "nobody of it is",
+            reason="untrusted_chain",
             spiffe_id=spiffe_id,
         )
     return bundle
@@ -198,20 +287,13 @@ _LEAVES: Final = ExtensionPolicy.permit_all()
 def _validate_path(
     leaf: x509.Certificate,
     intermediates: list[x509.Certificate],
-    bundle: TrustBundle,
-    spiffe_id: SpiffeId,
+    anchors: TrustBundle | Authorities,
+    owner: SpiffeId | str,
     at: datetime,
 ) -> None:
-    if not bundle.authorities:
-        raise PeerVerificationError(
-            f"{spiffe_id} is not trusted: the bundle of {bundle.trust_domain} has no authority, so "
-            "nobody of it is",
-            reason="untrusted_chain",
-            spiffe_id=spiffe_id,
-        )
     verifier = (
         PolicyBuilder()
-        .store(bundle.verification_store())
+        .store(anchors.verification_store())
         .time(at)
         .max_chain_depth(MAX_CHAIN_LENGTH)
         .extension_policies(ca_policy=_SIGNERS, ee_policy=_LEAVES)
@@ -219,46 +301,45 @@ def _validate_path(
     )
     try:
         if intermediates:
-            intermediates = _useful_intermediates(intermediates, bundle)
-            _check_paths(leaf, intermediates, spiffe_id)
+            intermediates = _useful_intermediates(intermediates, anchors)
+            _check_paths(leaf, intermediates, owner)
         path = verifier.verify(leaf, intermediates).chain  # tries every anchor (R-X509-20)
     except VerificationError as error:
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} is not trusted: "
-            f"{why_untrusted(leaf, intermediates, bundle, at)}",
+            f"the certificate of {owner} is not trusted: "
+            f"{why_untrusted(leaf, intermediates, anchors, at)}",
             reason="untrusted_chain",
-            spiffe_id=spiffe_id,
+            spiffe_id=_id(owner),
         ) from error
     except PeerVerificationError:
         raise
     except Exception as error:  # the validator reads names lazily, and fails in its own ways
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} or one presented with it has parts that cannot be "
-            "read",
+            f"the certificate of {owner} or one presented with it has parts that cannot be read",
             reason="malformed",
-            spiffe_id=spiffe_id,
+            spiffe_id=_id(owner),
         ) from error
     if len(path) == 1:  # R-X509-23: an anchor has cA, which the leaf rules forbid
         raise PeerVerificationError(
-            f"the certificate of {spiffe_id} is itself listed among the authorities of "
-            f"{bundle.trust_domain}: a workload's certificate is no authority",
+            f"the certificate of {owner} is itself listed among the authorities of "
+            f"{whose(anchors)}: a workload's certificate is no authority",
             reason="untrusted_chain",
-            spiffe_id=spiffe_id,
+            spiffe_id=_id(owner),
         )
 
 
 def _useful_intermediates(
     intermediates: list[x509.Certificate],
-    bundle: TrustBundle,
+    anchors: TrustBundle | Authorities,
 ) -> list[x509.Certificate]:
     """Leave out repeated certificates and authorities sent along: the validator has them."""
-    return [each for each in dict.fromkeys(intermediates) if each not in bundle.authorities]
+    return [each for each in dict.fromkeys(intermediates) if each not in anchors.authorities]
 
 
 def _check_paths(
     leaf: x509.Certificate,
     intermediates: list[x509.Certificate],
-    spiffe_id: SpiffeId,
+    owner: SpiffeId | str,
 ) -> None:
     """Bound the search for a path before its first signature (R-X509-25).
 
@@ -278,10 +359,10 @@ def _check_paths(
         paths += longer.total()
         if paths > MAX_PATHS:
             raise PeerVerificationError(
-                f"the {len(intermediates)} intermediates of {spiffe_id} can be joined in more "
+                f"the {len(intermediates)} intermediates of {owner} can be joined in more "
                 f"than {MAX_PATHS} ways: send only those that lead to an authority",
                 reason="limit",
-                spiffe_id=spiffe_id,
+                spiffe_id=_id(owner),
             )
         if not longer.total():
             return

@@ -55,7 +55,8 @@ class DiskReader:
         if len(data) > limit:
             raise _too_large(len(data), limit)
         stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        return FileContent(path, data, (*stamp, status.st_ctime_ns), status.st_mode)
+        folder_mode = Path(path).parent.stat().st_mode
+        return FileContent(path, data, (*stamp, status.st_ctime_ns), status.st_mode, folder_mode)
 
 
 def _check(status: os.stat_result, limit: int) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from serviceradar_security.workload.file_reading import FileProblem, FilesReader
 from serviceradar_security.workload.file_watch import FileWatch
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from serviceradar_security.metrics.observer import SourceObserver
-    from serviceradar_security.workload.file_reading import FileReader, FileSnapshot
-    from serviceradar_security.workload.files import IdentityFiles
+    from serviceradar_security.workload.file_reading import FileReader, FileSet, FileSnapshot
     from serviceradar_security.workload.status import Instant, SourceStatus
 
 __all__ = ["FileEngine"]
@@ -29,14 +28,14 @@ _LONGEST_WAIT: Final = 60.0  # the wall clock may be set meanwhile
 _MAX_TOLD: Final = 20  # different warnings, and causes while one state lasts, that are logged
 
 
-class FileEngine(SourceEngine[FileWatch]):
-    """Keep one set of files in view."""
+class FileEngine(SourceEngine[FileWatch[Any]]):
+    """Keep one set of files in view, whatever they make: it is passed on and not looked at."""
 
     name = "identity source of files"
 
     def __init__(
         self,
-        files: IdentityFiles,
+        files: FileSet[Any],
         *,
         reader: FileReader,
         poll_interval: float,
@@ -44,7 +43,7 @@ class FileEngine(SourceEngine[FileWatch]):
         observer: SourceObserver | None = None,
     ) -> None:
         """Prepare the machine; `start` starts the thread."""
-        watch = FileWatch(files, poll_interval=poll_interval, now=clock())
+        watch: FileWatch[Any] = FileWatch(files, poll_interval=poll_interval, now=clock())
         super().__init__(watch, clock=clock, observer=observer)
         self._reader = FilesReader(files, reader)
         self._warned: set[str] = set()
@@ -98,7 +97,7 @@ class FileEngine(SourceEngine[FileWatch]):
             self._warn(outcome.warnings)
         self._take(outcome)
 
-    def _take(self, outcome: FileSnapshot | FileProblem) -> None:
+    def _take(self, outcome: FileSnapshot[Any] | FileProblem) -> None:
         new = self.report(lambda now: self.watch.looked(outcome, now), quiet=True)
         if new and not isinstance(outcome, FileProblem):
             self.offer(outcome.context)

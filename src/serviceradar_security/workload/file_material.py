@@ -6,7 +6,8 @@ the document names: none is ever inferred from a file name or a certificate (R-B
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 from cryptography import x509
 
@@ -30,14 +31,19 @@ from serviceradar_security.identity.svid import X509Svid
 from serviceradar_security.identity.verify import verify_x509_svid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from serviceradar_security.identity.spiffe_id import SpiffeId
     from serviceradar_security.workload.files import IdentityFile, IdentityFiles
 
-__all__ = ["UnusableFileError", "read_material"]
+__all__ = ["FileMaterial", "Held", "UnusableFileError", "check_not_empty", "read_material"]
 
 _ANEW: Final = "write a certificate and its key of one issue, as PEM, the leaf first"
+_PROVE: Final = (
+    "write the bundle that has the authority of the certificate; peers with another bundle than "
+    "this one may accept it, and those with this one refuse it"
+)
 _BUNDLE: Final = (
     "write the authorities of this one trust domain, as PEM or a SPIFFE bundle document"
 )
@@ -51,33 +57,96 @@ class UnusableFileError(Exception):
         self.advice = advice
 
 
+SnapshotT = TypeVar("SnapshotT")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a record says of the identity in a snapshot.
+
+    Attributes:
+        title: What to call it in a message.
+        spiffe_id: Its SPIFFE ID; None if it has none.
+        not_before: Begin of its validity.
+        not_after: End of its validity.
+    """
+
+    title: str
+    spiffe_id: SpiffeId | None
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileMaterial(Generic[SnapshotT]):
+    """What a set of files holds.
+
+    Attributes:
+        context: The snapshot.
+        held: The identity in it.
+        doubt: Why peers may refuse the identity all the same; empty if nothing is known.
+        advice: What to do about the doubt.
+    """
+
+    context: SnapshotT
+    held: Held
+    doubt: str = ""
+    advice: str = ""
+
+
+def check_not_empty(by_file: Mapping[IdentityFile, bytes]) -> None:
+    """Refuse an empty file: one that is being written looks so for a moment.
+
+    Raises:
+        UnusableFileError: One is empty.
+    """
+    for file, data in by_file.items():
+        if not data.strip():
+            _refuse(f"the {file.name} is empty", "see that what writes it is running, and can")
+
+
 def read_material(
     files: IdentityFiles,
     contents: Sequence[bytes],
     *,
     at: datetime,
-) -> tuple[X509Context, tuple[str, ...]]:
+    held: X509Context | None = None,
+) -> FileMaterial[X509Context]:
     """Read the contents of all files.
 
     Args:
         files: Which files.
         contents: Their bytes, in the same order.
         at: The time at which the chain is held against its own bundle.
-
-    Returns:
-        The snapshot, and what is dubious about it.
+        held: What was read before, which no older bundle document replaces.
 
     Raises:
         UnusableFileError: One of them cannot be used: nothing of any is.
     """
     by_file = dict(zip(files, contents, strict=True))
-    for file, data in by_file.items():
-        if not data.strip():  # also a bundle: a file that is being written looks so for a moment
-            _refuse(f"the {file.name} is empty", "see that what writes it is running, and can")
+    check_not_empty(by_file)
     svid = _read_svid(files, by_file)
     bundles = _read_bundles(files, by_file, svid.spiffe_id.trust_domain)
+    _check_not_older(bundles, held)
     context = X509Context(svids=[svid], bundles=bundles)
-    return context, tuple(_doubts(files, context, at))
+    doubt = _doubt(files, context, at)
+    facts = Held(str(svid.spiffe_id), svid.spiffe_id, svid.not_before, svid.not_after)
+    return FileMaterial(context, facts, doubt, _PROVE if doubt else "")
+
+
+def _check_not_older(
+    bundles: Mapping[TrustDomain, TrustBundle],
+    held: X509Context | None,
+) -> None:
+    """Never replace a bundle document by an older one (R-BUNDLE-09)."""
+    for trust_domain, bundle in bundles.items():
+        before = None if held is None else held.bundles.get(trust_domain)
+        if before is not None and not bundle.supersedes(before):
+            _refuse(
+                f"the bundle document of {trust_domain} has the spiffe_sequence "
+                f"{bundle.sequence}, which is older than the {before.sequence} in force",
+                "write the newest bundle; to go back on purpose, open the source anew",
+            )
 
 
 def _read_svid(files: IdentityFiles, by_file: dict[IdentityFile, bytes]) -> X509Svid:
@@ -203,13 +272,14 @@ def _is_bundle_map(file: IdentityFile, data: bytes) -> bool:
     return "trust_domains" in members
 
 
-def _doubts(files: IdentityFiles, context: X509Context, at: datetime) -> Iterator[str]:
-    """Warn of an identity that its own bundle does not prove; peers decide (R-X509-29)."""
+def _doubt(files: IdentityFiles, context: X509Context, at: datetime) -> str:
+    """Say why its own bundle does not prove an identity; peers decide (R-X509-29)."""
     try:
         verify_x509_svid(context.default.chain_der, context.bundles, at=at, purpose=None)
     except PeerVerificationError as error:
         if error.reason not in ("expired", "not_yet_valid"):  # the watch tells of these
-            yield f"the {files.certificate.name} is not proven by the bundle beside it: {error}"
+            return f"the {files.certificate.name} is not proven by the bundle beside it: {error}"
+    return ""
 
 
 def _refuse(text: str, advice: str) -> NoReturn:

@@ -9,30 +9,32 @@ import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from serviceradar_security.workload.file_material import UnusableFileError, read_material
+from serviceradar_security.workload.file_access import access_warnings
+from serviceradar_security.workload.file_material import UnusableFileError
 from serviceradar_security.workload.reading import READING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from serviceradar_security.identity.context import X509Context
-    from serviceradar_security.workload.files import IdentityFile, IdentityFiles
+    from serviceradar_security.workload.file_material import FileMaterial, Held
+    from serviceradar_security.workload.files import IdentityFile
 
 __all__ = [
     "FileContent",
     "FileProblem",
     "FileReader",
     "FileRefusedError",
+    "FileSet",
     "FileSnapshot",
     "FilesReader",
 ]
 
 _TRIES: Final = 10  # of one reading, while the files change under it
-_ALL_MAY_READ: Final = 0o004
-_GROUP_MAY_READ: Final = 0o040
+
+SnapshotT = TypeVar("SnapshotT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,15 @@ class FileContent:
         path: Where it was found.
         data: Its bytes.
         stamp: Changes when the file does, as far as the system tells.
-        mode: Who may read it.
+        mode: Who may read and write it.
+        folder_mode: Who may put another file in its place.
     """
 
     path: str
     data: bytes
     stamp: tuple[int, ...]
     mode: int
+    folder_mode: int = 0
 
 
 class FileReader(Protocol):
@@ -96,20 +100,54 @@ class FileReader(Protocol):
         ...
 
 
+class FileSet(Protocol[SnapshotT]):
+    """Which files belong together, and what they make."""
+
+    @property
+    def certificate(self) -> IdentityFile:
+        """The chain, leaf first."""
+        ...
+
+    @property
+    def key(self) -> IdentityFile:
+        """Its key."""
+        ...
+
+    def __iter__(self) -> Iterator[IdentityFile]: ...
+
+    def read(
+        self,
+        contents: Sequence[bytes],
+        *,
+        at: datetime,
+        held: SnapshotT | None,
+    ) -> FileMaterial[SnapshotT]:
+        """Make a snapshot of what they hold, given the last good one.
+
+        Raises:
+            UnusableFileError: They hold none.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class FileSnapshot:
+class FileSnapshot(Generic[SnapshotT]):
     """What the files held together at one moment.
 
     Attributes:
         context: The material.
-        warnings: What is dubious about it.
+        held: The identity in it.
+        warnings: What is dubious about the files.
+        doubt: Why peers may refuse the identity all the same; None if nothing is known.
     """
 
-    context: X509Context
-    warnings: tuple[str, ...]
+    context: SnapshotT
+    held: Held
+    warnings: tuple[str, ...] = ()
+    doubt: FileProblem | None = None
 
 
-class FilesReader:
+class FilesReader(Generic[SnapshotT]):
     """Read a set of files; bytes that did not change are not parsed again.
 
     Where the files share a folder, the links to it (as ``..data`` of a Kubernetes volume) are
@@ -117,7 +155,13 @@ class FilesReader:
     read twice: what is the same both times was there, all of it, in between.
     """
 
-    def __init__(self, files: IdentityFiles, reader: FileReader, *, tries: int = _TRIES) -> None:
+    def __init__(
+        self,
+        files: FileSet[SnapshotT],
+        reader: FileReader,
+        *,
+        tries: int = _TRIES,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -130,10 +174,10 @@ class FilesReader:
         self._reader = reader
         self._tries = tries
         self._digests: tuple[bytes, ...] = ()
-        self._outcome: FileSnapshot | FileProblem | None = None
-        self._good: X509Context | None = None
+        self._outcome: FileSnapshot[SnapshotT] | FileProblem | None = None
+        self._good: SnapshotT | None = None
 
-    def look(self, *, at: datetime) -> FileSnapshot | FileProblem:
+    def look(self, *, at: datetime) -> FileSnapshot[SnapshotT] | FileProblem:
         """Read the files.
 
         Args:
@@ -165,7 +209,7 @@ class FilesReader:
         self,
         contents: tuple[FileContent, ...],
         at: datetime,
-    ) -> FileSnapshot | FileProblem:
+    ) -> FileSnapshot[SnapshotT] | FileProblem:
         self._digests, self._outcome = _digests(contents), self._material(contents, at)
         if isinstance(self._outcome, FileSnapshot):
             self._good = self._outcome.context
@@ -175,28 +219,16 @@ class FilesReader:
         self,
         contents: tuple[FileContent, ...],
         at: datetime,
-    ) -> FileSnapshot | FileProblem:
+    ) -> FileSnapshot[SnapshotT] | FileProblem:
         try:
             with READING:
-                context, doubts = read_material(self._set, [each.data for each in contents], at=at)
+                data = [each.data for each in contents]
+                made = self._set.read(data, at=at, held=self._good)
         except UnusableFileError as error:
             return FileProblem(str(error), error.advice)
-        key, mode = self._set.key, contents[1].mode
-        warnings = (*_open_to_others(key, mode), *doubts)
-        return self._older(context) or FileSnapshot(context, warnings)
-
-    def _older(self, context: X509Context) -> FileProblem | None:
-        """Never replace a bundle document by an older one (R-BUNDLE-09)."""
-        held = self._good
-        for trust_domain, bundle in context.bundles.items():
-            before = None if held is None else held.bundles.get(trust_domain)
-            if before is not None and not bundle.supersedes(before):
-                return FileProblem(
-                    f"the bundle document of {trust_domain} has the spiffe_sequence "
-                    f"{bundle.sequence}, which is older than the {before.sequence} in force",
-                    "write the newest bundle; to go back on purpose, open the source anew",
-                )
-        return None
+        doubt = FileProblem(made.doubt, made.advice) if made.doubt else None
+        warnings = tuple(access_warnings(self._set, contents))
+        return FileSnapshot(made.context, made.held, warnings, doubt)
 
     def _paths(self) -> tuple[tuple[str, ...], bool]:
         """Resolve the folder of each file, each once; tell whether it is one for all of them."""
@@ -240,13 +272,3 @@ def _unreadable(file: IdentityFile, error: OSError) -> FileProblem:
     text = os.strerror(error.errno) if error.errno is not None else type(error).__name__
     advice = "look at the file system that holds the file"
     return FileProblem(f"the {file.name} cannot be read: {text}", advice, unreadable=True)
-
-
-def _open_to_others(key: IdentityFile, mode: int) -> Iterator[str]:
-    """Warn of a key that others may read; volumes of Kubernetes often are so, so no refusal."""
-    who = "everybody" if mode & _ALL_MAY_READ else "its group" if mode & _GROUP_MAY_READ else ""
-    if who:
-        yield (
-            f"the {key.name} may be read by {who} on this host (mode {mode & 0o777:04o}): let only "
-            "the user of this process read it, unless that is so inside its container alone"
-        )

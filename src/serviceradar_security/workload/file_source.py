@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from serviceradar_security.workload.files import FilePath
     from serviceradar_security.workload.watch import Instant
 
-__all__ = ["FileSource"]
+__all__ = ["SHORTEST_POLL", "FileSource"]
 
-_SHORTEST_POLL: Final = 0.01
+SHORTEST_POLL: Final = 0.01
 
 
 class FileSource(LiveSource[FileEngine]):
@@ -33,7 +33,9 @@ class FileSource(LiveSource[FileEngine]):
     that expires, and `status` names the file. Opening returns at once; the files may come later.
 
     The states are those of any source: `NO_AGENT` while a file is not there or cannot be read,
-    `NO_IDENTITY` while what they hold cannot be used.
+    `NO_IDENTITY` while what they hold cannot be used. In both, `current` raises a `SourceError` and
+    no `WorkloadApiError`, which speaks of an exchange with an agent: ask `retryable` and the state.
+    An identity that its bundle does not prove serves in `DEGRADED`: peers decide (R-X509-29).
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class FileSource(LiveSource[FileEngine]):
         Raises:
             ConfigError: An argument cannot be used; every problem of the files is told.
         """
-        check_seconds("poll_interval", poll_interval, least=_SHORTEST_POLL, finite=True)
+        check_seconds("poll_interval", poll_interval, least=SHORTEST_POLL, finite=True)
         files = IdentityFiles.of(
             cert_file=cert_file,
             key_file=key_file,

@@ -6,7 +6,8 @@ No file, thread or clock is touched here, so that a test drives years in a milli
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from serviceradar_security.errors import SourceClosedError, SourceError
 from serviceradar_security.workload.file_reading import FileProblem, FileSnapshot
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from serviceradar_security.errors import SecurityError
-    from serviceradar_security.identity.context import X509Context
-    from serviceradar_security.workload.files import IdentityFiles
+    from serviceradar_security.workload.file_material import Held
+    from serviceradar_security.workload.file_reading import FileSet
     from serviceradar_security.workload.watch import Instant
 
 __all__ = ["FileWatch"]
@@ -26,7 +27,10 @@ _SOON: Final = 0.2  # before files that could not be used are looked at again, t
 _CLOCKS: Final = "compare the clocks of this host and of the issuer"
 
 
-class FileWatch:
+SnapshotT = TypeVar("SnapshotT")
+
+
+class FileWatch(Generic[SnapshotT]):
     """Keep the state of one set of files.
 
     STARTING: nothing was read yet. NO_AGENT: no identity, since files are not there or cannot be
@@ -37,15 +41,25 @@ class FileWatch:
     fatal: SecurityError | None = None
     """Files can always be written anew."""
 
-    def __init__(self, files: IdentityFiles, *, poll_interval: float, now: Instant) -> None:
+    def __init__(
+        self,
+        files: FileSet[SnapshotT],
+        *,
+        poll_interval: float,
+        now: Instant,
+    ) -> None:
         """Begin in STARTING, with a look due at once."""
         self._certificate = files.certificate.name
         self._interval = poll_interval
         self._state = State.STARTING
         self._since = now.wall
-        self._context: X509Context | None = None
+        self._context: SnapshotT | None = None
+        self._held: Held | None = None  # of the snapshot
         self._problem: FileProblem | None = None
-        self._failures = 0  # in a row
+        self._doubt: FileProblem | None = None  # at the last look
+        self._in_a_row = 0  # looks that failed
+        self._failures: dict[str, int] = {}
+        self._last_update: datetime | None = None
         self._updates = 0
         self._rejected = 0
         self._next_look: float | None = now.monotonic
@@ -66,7 +80,7 @@ class FileWatch:
         """When to look at the files, on the monotonic clock; None: never again."""
         return self._next_look
 
-    def looked(self, outcome: FileSnapshot | FileProblem, now: Instant) -> bool:
+    def looked(self, outcome: FileSnapshot[SnapshotT] | FileProblem, now: Instant) -> bool:
         """Take what a reading gave.
 
         Returns:
@@ -79,17 +93,18 @@ class FileWatch:
             return False
         context = outcome.context
         if context == self._context:  # whatever its age: it is the one in force
-            self._accept(now)
+            self._accept(outcome.doubt, now)
             return False
-        if (early := self._too_early_or_late(context, now)) is not None:
+        if (early := self._too_early_or_late(outcome.held, now)) is not None:
             self._refuse(early, now)
-            begin = (context.default.not_before - now.wall).total_seconds()
+            begin = (outcome.held.not_before - now.wall).total_seconds()
             if begin > 0:
                 self._plan(min(begin, self._interval), now)
             return False
-        self._context = context
+        self._context, self._held = context, outcome.held
         self._updates += 1
-        self._accept(now)
+        self._last_update = now.wall
+        self._accept(outcome.doubt, now)
         return True
 
     def ticked(self, now: Instant) -> None:
@@ -99,17 +114,17 @@ class FileWatch:
 
     def closed(self, now: Instant) -> None:
         """End the watch; what was held is dropped."""
-        self._context = self._problem = None
+        self._context = self._held = self._problem = None
         self._next_look = self._next_look_wall = None
         self._enter(State.CLOSED, now)
 
     def next_tick(self, now: Instant) -> float | None:
         """Seconds until time alone changes the state; None if it does not."""
-        if self._context is None or self._state is State.EXPIRED:
+        if self._held is None or self._state is State.EXPIRED:
             return None
-        return max(0.0, (self._context.default.not_after - now.wall).total_seconds())
+        return max(0.0, (self._held.not_after - now.wall).total_seconds())
 
-    def context(self, now: Instant) -> X509Context:
+    def context(self, now: Instant) -> SnapshotT:
         """Give the snapshot in force.
 
         Raises:
@@ -131,7 +146,6 @@ class FileWatch:
     def status(self, now: Instant) -> SourceStatus:
         """Give the record; the next attempt is the next look, while something is wrong."""
         self.ticked(now)
-        svid = self._context.default if self._context is not None else None
         well = self._state in (State.READY, State.CLOSED)
         return SourceStatus(
             state=self._state,
@@ -139,53 +153,62 @@ class FileWatch:
             cause=self._cause(),
             advice=self._advice(),
             next_attempt=None if well else self._next_look_wall,
-            spiffe_id=svid.spiffe_id if svid else None,
-            not_after=svid.not_after if svid else None,
+            spiffe_id=self._held.spiffe_id if self._held else None,
+            not_after=self._held.not_after if self._held else None,
             updates=self._updates,
             rejected=self._rejected,
+            failures=MappingProxyType(self._failures),
+            last_update=self._last_update,
         )
 
-    def _accept(self, now: Instant) -> None:
-        self._problem = None
-        self._failures = 0
-        self._plan(self._interval, now)
+    def _accept(self, doubt: FileProblem | None, now: Instant) -> None:
+        """Take a good reading; of a doubt speak when it is still there a moment later.
+
+        A bundle that is written after its certificate is late for that moment only.
+        """
+        is_new = doubt is not None and doubt != self._doubt and self._state is State.READY
+        self._doubt = doubt
+        self._problem = None if is_new else doubt
+        self._in_a_row = 0
+        self._plan(min(self._interval, _SOON) if is_new else self._interval, now)
         self._settle(now)
 
     def _refuse(self, problem: FileProblem, now: Instant) -> None:
         """Keep what is held (R-WLAPI-09), and look again soon: it may be half written."""
-        self._failures += 1
-        soon = _SOON * 2.0 ** min(self._failures - 1, 30)
+        self._in_a_row += 1
+        soon = _SOON * 2.0 ** min(self._in_a_row - 1, 30)
         self._plan(min(self._interval, soon), now)
         self._settle(now)
         # Who writes one file after the other is met between two of them now and then. That is over
         # a moment later, and worth no word while there is a valid identity.
-        if self._failures == 1 and self._state is State.READY:
+        if self._in_a_row == 1 and self._state is State.READY:
             return
+        kind = "unreadable" if problem.unreadable else "unusable"
+        self._failures = {**self._failures, kind: self._failures.get(kind, 0) + 1}
         if problem != self._problem:
             self._problem = problem
             self._rejected += 1
         self._settle(now)
 
-    def _too_early_or_late(self, context: X509Context, now: Instant) -> FileProblem | None:
-        svid = context.default
-        if svid.not_after <= now.wall:  # R-WLAPI-26
+    def _too_early_or_late(self, held: Held, now: Instant) -> FileProblem | None:
+        if held.not_after <= now.wall:  # R-WLAPI-26
             return FileProblem(
-                f"the {self._certificate} is for {svid.spiffe_id} and expired at "
-                f"{svid.not_after:%FT%TZ}",
+                f"the {self._certificate} is for {held.title} and expired at "
+                f"{held.not_after:%FT%TZ}",
                 f"see that what writes it is running, and {_CLOCKS}",
             )
-        if svid.not_before > now.wall:
+        if held.not_before > now.wall:
             return FileProblem(
-                f"the {self._certificate} is for {svid.spiffe_id} and begins only at "
-                f"{svid.not_before:%FT%TZ}",
+                f"the {self._certificate} is for {held.title} and begins only at "
+                f"{held.not_before:%FT%TZ}",
                 _CLOCKS,
             )
         return None
 
     def _settle(self, now: Instant) -> None:
         """Find the state that the facts stand for."""
-        if self._context is not None:
-            expired = self._context.default.not_after <= now.wall
+        if self._held is not None:
+            expired = self._held.not_after <= now.wall
             troubled = self._problem is not None
             state = State.EXPIRED if expired else State.DEGRADED if troubled else State.READY
         elif self._problem is not None:
@@ -202,14 +225,14 @@ class FileWatch:
         if state is not self._state:
             self._state = state
             self._since = now.wall
-            if state is State.EXPIRED and self._context is not None:
-                self._since = self._context.default.not_after  # whoever looks first
+            if state is State.EXPIRED and self._held is not None:
+                self._since = self._held.not_after  # whoever looks first
 
     def _cause(self) -> str:
         parts: list[str] = []
-        if self._state is State.EXPIRED and self._context is not None:
-            svid = self._context.default
-            parts.append(f"the identity {svid.spiffe_id} expired at {svid.not_after:%FT%TZ}")
+        if self._state is State.EXPIRED and self._held is not None:
+            held = self._held
+            parts.append(f"the identity {held.title} expired at {held.not_after:%FT%TZ}")
         if self._problem is not None:
             parts.append(self._problem.text)
         return "; ".join(parts)

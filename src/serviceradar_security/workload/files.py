@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Final
 from serviceradar_security.errors import ConfigError, ConfigProblem, SpiffeIdError
 from serviceradar_security.identity.bundle import MAX_BUNDLE_BYTES
 from serviceradar_security.identity.spiffe_id import TrustDomain
+from serviceradar_security.workload.file_material import read_material
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from serviceradar_security.identity.context import X509Context
+    from serviceradar_security.workload.file_material import FileMaterial
 
 __all__ = [
     "MAX_CHAIN_FILE_BYTES",
@@ -20,6 +25,8 @@ __all__ = [
     "FilePath",
     "IdentityFile",
     "IdentityFiles",
+    "name_file",
+    "name_trust_domain",
 ]
 
 MAX_CHAIN_FILE_BYTES: Final = 2 * 1024 * 1024  # the longest chain of the largest certificates
@@ -88,10 +95,11 @@ class IdentityFiles:
             ConfigError: Something of it cannot be used; every problem is told.
         """
         problems: list[ConfigProblem] = []
-        own = _trust_domain("trust_domain", trust_domain, problems)
+        own = name_trust_domain("trust_domain", trust_domain, problems)
         given = dict(bundle_files or {})
         federated = [
-            (_trust_domain("bundle_files", name, problems), path) for name, path in given.items()
+            (name_trust_domain("bundle_files", name, problems), path)
+            for name, path in given.items()
         ]
         domains = [domain for domain, _ in federated if domain is not None]
         if len(set(domains)) != len(domains):
@@ -106,11 +114,11 @@ class IdentityFiles:
         if not isinstance(given_hint, str):
             problems.append(ConfigProblem("hint", f"give a text, not {type(given_hint).__name__}"))
         files = IdentityFiles(
-            certificate=_file("cert_file", cert_file, problems),
-            key=_file("key_file", key_file, problems),
-            bundle=None if bundle_file is None else _file("bundle_file", bundle_file, problems),
+            certificate=name_file("cert_file", cert_file, problems),
+            key=name_file("key_file", key_file, problems),
+            bundle=None if bundle_file is None else name_file("bundle_file", bundle_file, problems),
             federated=tuple(
-                _file("bundle_files", path, problems, each) for each, path in federated
+                name_file("bundle_files", path, problems, each) for each, path in federated
             ),
             trust_domain=own,
             hint=hint,
@@ -120,6 +128,20 @@ class IdentityFiles:
             raise ConfigError(f"the files of an identity cannot be used: {told}", problems=problems)
         return files
 
+    def read(
+        self,
+        contents: Sequence[bytes],
+        *,
+        at: datetime,
+        held: X509Context | None,
+    ) -> FileMaterial[X509Context]:
+        """Make an identity of what the files hold.
+
+        Raises:
+            UnusableFileError: It is none, or an older one than that which is held.
+        """
+        return read_material(self, contents, at=at, held=held)
+
     def __iter__(self) -> Iterator[IdentityFile]:
         yield self.certificate
         yield self.key
@@ -128,11 +150,12 @@ class IdentityFiles:
         yield from self.federated
 
 
-def _trust_domain(
+def name_trust_domain(
     option: str,
     value: TrustDomain | str | None,
     problems: list[ConfigProblem],
 ) -> TrustDomain | None:
+    """Read a trust domain that a user named in an option, or note what is wrong with it."""
     if value is None and option == "trust_domain":
         return None
     if isinstance(value, TrustDomain):
@@ -152,15 +175,18 @@ _KINDS: Final = {
     "key_file": ("key file", MAX_KEY_FILE_BYTES),
     "bundle_file": ("bundle file", MAX_BUNDLE_BYTES),
     "bundle_files": ("bundle file", MAX_BUNDLE_BYTES),
+    "ca_file": ("authority file", MAX_BUNDLE_BYTES),
+    "client_ca_file": ("authority file of clients", MAX_BUNDLE_BYTES),
 }
 
 
-def _file(
+def name_file(
     option: str,
     path: FilePath,
     problems: list[ConfigProblem],
     trust_domain: TrustDomain | None = None,
 ) -> IdentityFile:
+    """Take the path that a user gave in an option, or note what is wrong with it."""
     kind, limit = _KINDS[option]
     whose = f" of {trust_domain}" if trust_domain is not None else ""
     text = ""

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from serviceradar_security.errors import SecurityError
 from serviceradar_security.grpc.client.materials import (
+    HOST_SLOTS,
     LANES,
     PROVIDER_PREFIX,
     SLOTS,
@@ -351,15 +352,19 @@ def test_slots_are_assigned_to_the_longest_unused(materials: Materials) -> None:
 def test_every_lane_has_a_provider_of_its_own(materials: Materials) -> None:
     """Names do not repeat; lanes of one slot read the same two files, other slots others."""
     providers = materials.providers()
-    assert len(providers) == 2 * (SLOTS * LANES + 1)
+    assert len(providers) == 2 * ((SLOTS + HOST_SLOTS) * LANES + 1)
     assert all(name.startswith(PROVIDER_PREFIX) for name in providers)
     files = [
-        each["config"].get("certificate_file") or each["config"]["spiffe_bundle_map_file"]
+        next(path for name, path in each["config"].items() if name.endswith("_file"))
         for each in providers.values()
     ]
-    assert len(set(files)) == 2 * (SLOTS + 1)
+    assert len(set(files)) == 2 * (SLOTS + HOST_SLOTS + 1)
     assert all(each["config"]["refresh_interval"] == "1s" for each in providers.values())
-    assert all("ca_certificate_file" not in each["config"] for each in providers.values())
+    # Roots that core would take for any name are in the slots of host names alone.
+    rooted = {name for name, each in providers.items() if "ca_certificate_file" in each["config"]}
+    slots = range(SLOTS, SLOTS + HOST_SLOTS)
+    lanes = [f"{slot}-{lane}" for slot in slots for lane in range(LANES)]
+    assert rooted == {f"{PROVIDER_PREFIX}trust-{each}" for each in lanes}
 
 
 def test_a_source_that_gives_anything_else_has_no_identity(driver: Driver) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serviceradar_security.errors import ConfigError, PeerNotAuthorizedError
-from serviceradar_security.grpc.client.patterns import NOBODY, san_patterns
+from serviceradar_security.grpc.client.patterns import NOBODY, host_patterns, san_patterns
 from serviceradar_security.identity.authorizer import (
     Authorizer,
     authorize_any,
@@ -18,6 +19,7 @@ from serviceradar_security.identity.authorizer import (
     authorize_path_prefix,
 )
 from serviceradar_security.identity.combine import any_of
+from serviceradar_security.identity.host import HostName
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
 # Few letters, so that names meet; dots and dashes, which mean something in a pattern.
@@ -140,3 +142,60 @@ def test_an_authorizer_without_a_pattern_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="use authorize_id, authorize_one_of"):
         san_patterns(Custom())
+
+
+# ---- host names ----------------------------------------------------------------------------------
+
+ODD = (chr(0x17F), chr(0x212A))  # which Unicode folds to "s" and "k"
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,4}[a-z0-9])?", fullmatch=True)
+HOSTS = (
+    st.lists(LABELS, min_size=1, max_size=4)
+    .map(".".join)
+    .filter(lambda name: not name.rpartition(".")[2].isdigit())
+)
+
+
+def names_host(presented: str, host: str) -> bool:
+    """Compare as RFC 9525 section 6.3 has it, label by label; written without a pattern."""
+    ours, theirs = host.split("."), presented.translate(LOWER).split(".")
+    if len(ours) != len(theirs):
+        return False
+    first = theirs[0] == ours[0] or (theirs[0] == "*" and len(ours) > 1)
+    return first and theirs[1:] == ours[1:]
+
+
+def host_matches(host: str, presented: str) -> bool:
+    """Tell whether core would take a certificate's name for a host."""
+    return any(re.fullmatch(each, presented) for each in host_patterns(HostName.parse(host)))
+
+
+@given(HOSTS, HOSTS, st.sampled_from(["", "*", "*.", "a", ".", "\n", "\0", *ODD]))
+def test_host_names(host: str, other: str, extra: str) -> None:
+    """The pattern agrees with the rule on names, wildcards of each place, and what is near them."""
+    labels = host.split(".")
+    wild = ["*", *labels[1:]]
+    presented = [host, host.upper(), other, ".".join(wild), ".".join(["*", *labels])]
+    presented += [f"{extra}{host}", f"{host}{extra}", f"*.{other}", ".".join(labels[1:])]
+    presented += [host.replace("s", ODD[0]).replace("k", ODD[1]), host.replace(".", "x")]
+    for each in presented:
+        assert host_matches(host, each) == names_host(each, host), each
+
+
+@pytest.mark.parametrize(
+    ("host", "presented", "matched"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127x0.0.1", False),
+        ("127.0.0.1", "*.0.0.1", False),
+        ("127.0.0.1", "127.0.0.10", False),
+        ("2001:DB8::0:1", "2001:db8::1", True),
+        ("2001:db8::1", "2001:DB8::1", False),
+        ("::ffff:1.2.3.4", "::ffff:1.2.3.4", True),
+        ("::1", "::1", True),
+        ("::1", "::11", False),
+    ],
+)
+def test_addresses(host: str, presented: str, matched: bool) -> None:
+    """An address is compared whole, in the form in which core writes it."""
+    assert host_matches(host, presented) == matched

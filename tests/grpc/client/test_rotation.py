@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -14,6 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from serviceradar_security.grpc.client.rotation import Standing, Step, mark_pushed, plan_step
 from serviceradar_security.identity.context import X509Context
 from serviceradar_security.testing.authority import FakeAuthority
+
+if TYPE_CHECKING:
+    from serviceradar_security.identity.credentials import TlsCredentials
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CLIENT = "spiffe://carverauto.test/poller"
@@ -35,7 +38,7 @@ class Scene:
         svid = self.ours.issue(facts.pop("spiffe_id", CLIENT), ttl=ttl, **facts)
         return X509Context(svids=[svid], bundles={each.trust_domain: each for each in bundles})
 
-    def plan(self, found: X509Context | None, *, after: float = 0) -> Step:
+    def plan(self, found: X509Context | TlsCredentials | None, *, after: float = 0) -> Step:
         self.now += timedelta(seconds=after)
         self.standing, step = plan_step(self.standing, found, self.now)
         return step
@@ -293,7 +296,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def connect(self) -> None:
         written = self.scene.standing.context
-        if written is not None and self.scene.standing.live is not None:
+        if isinstance(written, X509Context) and self.scene.standing.live is not None:
             self.connections.append(written)
 
     @rule(is_named=st.booleans())
@@ -306,7 +309,7 @@ class Life(RuleBasedStateMachine):
         assert (written is not None) == is_usable
         if step.withdraw:
             self.connections.clear()
-        if step.withdraw or not step.push or written is None:
+        if step.withdraw or not step.push or not isinstance(written, X509Context):
             self.window.clear()
         else:
             # Core may have read whatever was written since the push was wanted.

@@ -190,32 +190,47 @@ class Setup:
     generic: Sequence[grpc.GenericRpcHandler] = ()
     policy: CallPolicy | None = None
 
+    def interceptors(self) -> list[Any]:
+        """Make the library's interceptors of a ``grpc.server``."""
+        return server_interceptors(self.source, self.authorizer, self.policy)
 
-def _add_ports(server: Any, setup: Setup) -> tuple[int, ...]:
+    def aio_interceptors(self) -> list[Any]:
+        """Make those of a ``grpc.aio.server``."""
+        return aio_server_interceptors(self.source, self.authorizer, self.policy)
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Make the credentials."""
+        return server_credentials(self.source, self.authorizer)
+
+    def options(self) -> list[tuple[str, int]]:
+        """Give the options."""
+        return server_options(self.source)
+
+
+def _add_ports(server: Any, setup: Any) -> tuple[int, ...]:
     if not setup.secure:
         return (server.add_insecure_port("127.0.0.1:0"),)
-    credentials = server_credentials(setup.source, setup.authorizer)
+    credentials = setup.credentials()
     return tuple(server.add_secure_port("127.0.0.1:0", credentials) for _ in range(setup.ports))
 
 
 @contextlib.contextmanager
-def running(stack: str, setup: Setup) -> Iterator[Running]:
+def running(stack: str, setup: Any) -> Iterator[Running]:
     """Run a server of one of the two kinds on loopback."""
     with (running_sync if stack == "sync" else running_aio)(setup) as server:
         yield server
 
 
 @contextlib.contextmanager
-def running_sync(setup: Setup) -> Iterator[Running]:
+def running_sync(setup: Any) -> Iterator[Running]:
     """Run a ``grpc.server``."""
     seen = Seen()
-    trust = setup.source, setup.authorizer, setup.policy
-    ours = server_interceptors(*trust) if setup.verify else []
+    ours = setup.interceptors() if setup.verify else []
     with ThreadPoolExecutor(8) as pool:
         server = grpc.server(
             pool,
             interceptors=[*ours, *setup.inner],
-            options=server_options(setup.source),
+            options=setup.options(),
         )
         register(server, seen, (setup.behaviors or sync_behaviors)(seen))
         server.add_generic_rpc_handlers(tuple(setup.generic))
@@ -228,7 +243,7 @@ def running_sync(setup: Setup) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def running_aio(setup: Setup) -> Iterator[Running]:
+def running_aio(setup: Any) -> Iterator[Running]:
     """Run a ``grpc.aio.server`` in a loop and thread of its own."""
     seen = Seen()
     ready: list[tuple[int, ...] | BaseException] = []
@@ -237,13 +252,12 @@ def running_aio(setup: Setup) -> Iterator[Running]:
 
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
-        trust = setup.source, setup.authorizer, setup.policy
-        ours = aio_server_interceptors(*trust) if setup.verify else []
+        ours = setup.aio_interceptors() if setup.verify else []
         pool = ThreadPoolExecutor(4)
         server = grpc.aio.server(
             pool,
             interceptors=[*ours, *setup.inner],
-            options=server_options(setup.source),
+            options=setup.options(),
         )
         register(server, seen, (setup.behaviors or aio_behaviors)(seen))
         server.add_generic_rpc_handlers(tuple(setup.generic))

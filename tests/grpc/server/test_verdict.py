@@ -82,7 +82,9 @@ class Bench:
 
     def ask(self, client: IssuedCertificate) -> SpiffeId:
         """Judge a client."""
-        return self.judge.judge(shown(client), PEER)
+        found = self.judge.judge(shown(client), PEER)
+        assert isinstance(found, SpiffeId)
+        return found
 
 
 @pytest.fixture

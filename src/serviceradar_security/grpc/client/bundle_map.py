@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from serviceradar_security.errors import TrustBundleError
 from serviceradar_security.identity.certificate import load_der
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from serviceradar_security.identity.authorities import Authorities
     from serviceradar_security.identity.bundle import TrustBundle
     from serviceradar_security.identity.spiffe_id import TrustDomain
 
-__all__ = ["BundleMap", "render_bundle_map"]
+__all__ = ["BundleMap", "render_bundle_map", "render_roots"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 _TEXTS: Final = frozenset(
@@ -42,15 +45,17 @@ _TEXTS: Final = frozenset(
 )
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _REMEMBERED: Final = 4096
+_ROOTS: Final = ""  # stands for the trust domain of roots that belong to none
 
 
 @dataclass(frozen=True, slots=True)
 class BundleMap:
-    """A bundle map as core reads it.
+    """A bundle map as core reads it, or a file of roots.
 
     Attributes:
-        data: The JSON document.
-        authorities: The authorities in it, each with the name of its trust domain.
+        data: The JSON document, or PEM.
+        authorities: The authorities in it, each with the name of its trust domain; roots have
+            the empty one.
     """
 
     data: bytes
@@ -76,15 +81,28 @@ def render_bundle_map(bundles: Mapping[TrustDomain, TrustBundle]) -> BundleMap:
     return BundleMap(json.dumps({"trust_domains": domains}).encode(), frozenset(authorities))
 
 
+def render_roots(authorities: Authorities) -> BundleMap:
+    """Write a file of roots in the same way: what core could not read is left out.
+
+    Raises:
+        TrustBundleError: None is left.
+    """
+    usable = [each for each in authorities.der if _entry(authorities.name, each) is not None]
+    if not usable:
+        raise TrustBundleError(f"gRPC core can read no authority of {authorities.name}")
+    pem = b"".join(load_der(each).public_bytes(Encoding.PEM) for each in usable)
+    return BundleMap(pem, frozenset((_ROOTS, each) for each in usable))
+
+
 @lru_cache(maxsize=_REMEMBERED)  # so that a certificate is examined, and a refusal logged, once
-def _entry(trust_domain: str, der: bytes) -> dict[str, object] | None:
+def _entry(whose: str, der: bytes) -> dict[str, object] | None:
     """Write one authority as core wants it: a label for the kind of key, and the certificate."""
     try:
         kind = _kind_of_key(der)
     except ValueError as error:
         _LOG.warning(
             "an authority of %s is left out of gRPC channels: %s; its servers are refused",
-            trust_domain,
+            whose,
             error,
         )
         return None

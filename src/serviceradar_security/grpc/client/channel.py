@@ -16,23 +16,31 @@ from serviceradar_security.grpc.client.resources import XDS_AUTHORITY
 from serviceradar_security.grpc.client.routes import listener_name
 from serviceradar_security.grpc.client.runtime import get_runtime
 from serviceradar_security.grpc.client.targets import parse_target
+from serviceradar_security.grpc.client.trust import SPIFFE
 from serviceradar_security.identity.context import X509ContextSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from serviceradar_security.grpc.client.runtime import Runtime
     from serviceradar_security.identity.authorizer import Authorizer
 
-__all__ = ["aio_channel", "channel"]
+__all__ = [
+    "REFUSED_OPTIONS",
+    "aio_channel",
+    "channel",
+    "check_loop",
+    "dial",
+    "dial_aio",
+    "read_options",
+]
 
 _AUTHORITY: Final = "grpc.default_authority"
 _PROXY: Final = "grpc.enable_http_proxy"
 _NO_PROXY: Final = "these channels do not go through a proxy: dial the server itself"
-_REFUSED: Final = {
+REFUSED_OPTIONS: Final = {
     "grpc.service_config": (
-        "channels that verify SPIFFE IDs do not read it: give timeouts with the call, and retry "
-        "in an interceptor"
+        "these channels do not read it: give timeouts with the call, and retry in an interceptor"
     ),
     "grpc.http_proxy": _NO_PROXY,
     "grpc.ssl_target_name_override": (
@@ -77,19 +85,7 @@ def channel(
             taken, or the process was forked from one that used gRPC.
     """
     wish, passed_on = _read_arguments(target, source, authorizer, options)
-    runtime = get_runtime()
-    lease = _open(runtime, wish)
-    try:
-        raw = grpc.secure_channel(
-            _listener(lease),
-            runtime.credentials,
-            passed_on,
-            compression,
-        )
-    except BaseException:
-        lease.give_back()
-        raise
-    return Handle(raw, lease)
+    return dial(wish, passed_on, compression)
 
 
 def aio_channel(
@@ -118,28 +114,9 @@ def aio_channel(
         ConfigError: As for `channel`.
         SecurityError: As for `channel`, or no event loop is running in this thread.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError as error:
-        raise SecurityError(
-            "aio_channel was called without a running event loop: call it inside a coroutine, or "
-            "use channel in synchronous code",
-        ) from error
+    check_loop("aio_channel")
     wish, passed_on = _read_arguments(target, source, authorizer, options)
-    runtime = get_runtime()
-    lease = _open(runtime, wish)
-    try:
-        raw = grpc.aio.secure_channel(
-            _listener(lease),
-            runtime.credentials,
-            passed_on,
-            compression,
-            interceptors,
-        )
-    except BaseException:
-        lease.give_back()
-        raise
-    return AioHandle(raw, lease)
+    return dial_aio(wish, passed_on, compression, interceptors)
 
 
 def _read_arguments(
@@ -156,20 +133,35 @@ def _read_arguments(
             f"{type(source).__name__}: give an X509Source or one like it",
         )
     patterns = san_patterns(authorizer)
-    authority, passed_on = _read_options(options, dialled.authority)
-    return Wish(dialled, authority, authorizer, patterns, source), passed_on
+    authority, passed_on = read_options(options, dialled.authority, REFUSED_OPTIONS)
+    name = dialled.server_name
+    return Wish(dialled, authority, authorizer, patterns, source, SPIFFE, name), passed_on
 
 
-def _read_options(
+def read_options(
     options: Sequence[tuple[str, Any]] | None,
     authority: str,
+    refused: Mapping[str, str],
 ) -> tuple[str, list[tuple[str, Any]]]:
+    """Read channel options.
+
+    Args:
+        options: What the caller gave.
+        authority: What the server sees unless an option says otherwise.
+        refused: Options that cannot be honoured, each with the reason.
+
+    Returns:
+        What the server sees, and the options for grpcio.
+
+    Raises:
+        ConfigError: One cannot be honoured.
+    """
     passed_on: list[tuple[str, Any]] = []
     for pair in options or ():
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):  # noqa: PLR2004 - a pair
             raise ConfigError(f"a channel option is a pair of a name and a value, not {pair!r}")
         name, value = pair
-        refusal = _REFUSED.get(name) or _refused_by_prefix(name)
+        refusal = refused.get(name) or _refused_by_prefix(name)
         if refusal:
             raise ConfigError(f"the channel option {name} cannot be honoured: {refusal}")
         if name == _PROXY:
@@ -204,6 +196,60 @@ def _read_authority(value: object) -> str:
             "such as 'core:50052', without spaces, slashes or asterisks",
         )
     return text
+
+
+def check_loop(name: str) -> None:
+    """Refuse a thread without a running event loop, in which grpcio's own error would not help.
+
+    Raises:
+        SecurityError: None is running.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise SecurityError(
+            f"{name} was called without a running event loop: call it inside a coroutine, or "
+            f"use {name.replace('aio_', '')} in synchronous code",
+        ) from error
+
+
+def dial(
+    wish: Wish,
+    options: Sequence[tuple[str, Any]],
+    compression: grpc.Compression | None,
+) -> grpc.Channel:
+    """Open a route and make a channel on it."""
+    runtime = get_runtime()
+    lease = _open(runtime, wish)
+    try:
+        raw = grpc.secure_channel(_listener(lease), runtime.credentials, options, compression)
+    except BaseException:
+        lease.give_back()
+        raise
+    return Handle(raw, lease)
+
+
+def dial_aio(
+    wish: Wish,
+    options: Sequence[tuple[str, Any]],
+    compression: grpc.Compression | None,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None,
+) -> grpc.aio.Channel:
+    """Open a route and make a channel for asyncio on it."""
+    runtime = get_runtime()
+    lease = _open(runtime, wish)
+    try:
+        raw = grpc.aio.secure_channel(
+            _listener(lease),
+            runtime.credentials,
+            options,
+            compression,
+            interceptors,
+        )
+    except BaseException:
+        lease.give_back()
+        raise
+    return AioHandle(raw, lease)
 
 
 def _open(runtime: Runtime, wish: Wish) -> Lease:

@@ -21,29 +21,33 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from serviceradar_security.errors import SecurityError
-from serviceradar_security.grpc.client.bundle_map import render_bundle_map
 from serviceradar_security.grpc.client.memory_file import MemoryFile
 from serviceradar_security.grpc.client.rotation import Standing, mark_pushed, plan_step
-from serviceradar_security.identity.context import X509Context
+from serviceradar_security.grpc.client.trust import HOSTS, SPIFFE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from serviceradar_security.grpc.client.rotation import Step
+    from serviceradar_security.grpc.client.rotation import Snapshot, Step
+    from serviceradar_security.grpc.client.trust import TrustKind
     from serviceradar_security.identity.context import X509ContextSource
+    from serviceradar_security.identity.credentials import TlsCredentialsSource
     from serviceradar_security.identity.svid import PrivateKey
 
-__all__ = ["LANES", "PROVIDER_PREFIX", "SLOTS", "Materials", "Slot"]
+    Source = X509ContextSource | TlsCredentialsSource
+
+__all__ = ["HOST_SLOTS", "LANES", "PROVIDER_PREFIX", "SLOTS", "Materials", "Slot"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.grpc")
 SLOTS: Final = 32
 """How many sources can have open channels at once in one process."""
+HOST_SLOTS: Final = 8
+"""The same, of sources whose servers are known by host names."""
 LANES: Final = 8
 _REFRESH: Final = 1  # seconds between reads of a live provider; core knows no less
 _SURELY_READ: Final = 1.625
 _NOBODY: Final = "nobody"
-_NO_TRUST: Final = render_bundle_map({}).data
 PROVIDER_PREFIX: Final = "serviceradar-security:"
 """Begins the name of each of our certificate providers, which share a table with others'."""
 
@@ -51,20 +55,21 @@ PROVIDER_PREFIX: Final = "serviceradar-security:"
 class Slot:
     """The files of one source, and the lane that channels use now."""
 
-    def __init__(self, number: int) -> None:
-        """Make an empty slot."""
+    def __init__(self, number: int, kind: TrustKind = SPIFFE) -> None:
+        """Make an empty slot for sources of a kind."""
         self.number = number
+        self.kind = kind
         self.users = 0
         self.released_at: float = float("-inf")
         self._identity = MemoryFile(f"identity-{number}")
         self._trust = MemoryFile(f"trust-{number}")
-        self._trust.replace(_NO_TRUST)
+        self._trust.replace(kind.nothing())
         self._standing = Standing()
         self._lane: int | None = None
         self._next = 0
         self._warm: set[int] = set()  # lanes that may be alive
         self._wanted_since: float | None = None
-        self._source: Callable[[], X509ContextSource | None] = _no_source
+        self._source: Callable[[], Source | None] = _no_source
         self._subscription = contextlib.ExitStack()
         self._said = ""
 
@@ -78,7 +83,7 @@ class Slot:
         """Name of the provider with the bundle map."""
         return _name("trust", self.number, self._lane)
 
-    def belongs_to(self, source: X509ContextSource) -> bool:
+    def belongs_to(self, source: Source) -> bool:
         """Tell whether this is the slot of that very source."""
         return self.users > 0 and self._source() is source
 
@@ -91,7 +96,7 @@ class Slot:
             return False
         return not (self._identity.was_read() or self._trust.was_read())
 
-    def take(self, source: X509ContextSource, wake: Callable[[], None], now: float) -> None:
+    def take(self, source: Source, wake: Callable[[], None], now: float) -> None:
         """Give the slot to a source.
 
         Args:
@@ -174,7 +179,7 @@ class Slot:
         """Describe the slot's lanes for the bootstrap."""
         found: dict[str, Any] = {}
         for lane in range(LANES):
-            found |= _pair(self.number, lane, self._identity, self._trust)
+            found |= _pair(self.number, lane, self._identity, self._trust, self.kind)
         return found
 
     def close(self) -> None:
@@ -182,14 +187,15 @@ class Slot:
         self._identity.close()
         self._trust.close()
 
-    def _ask(self) -> X509Context | None:
+    def _ask(self) -> Snapshot | None:
         source = self._source()
         said = ""
         found: Any = None  # a foreign source may give anything
         try:
             found = source.current() if source is not None else None
-            if found is not None and not isinstance(found, X509Context):
-                said = f"the source gave {type(found).__name__}, not an X509Context"
+            if found is not None and not isinstance(found, self.kind.snapshot):
+                wanted = self.kind.snapshot.__name__
+                said = f"the source gave {type(found).__name__}, and not {wanted}"
                 found = None
         except SecurityError as error:
             said = str(error)
@@ -201,7 +207,7 @@ class Slot:
                 _LOG.warning("gRPC channels have no identity to show: %s", said)
             else:
                 _LOG.info("gRPC channels have an identity to show again")
-        return found if isinstance(found, X509Context) else None
+        return found if isinstance(found, self.kind.snapshot) else None
 
     def _write(self, step: Step) -> None:
         if step.withdraw:
@@ -215,7 +221,7 @@ class Slot:
                 _LOG.warning(
                     "gRPC core does not sign with the kind of key that %s has, so handshakes "
                     "fail: issue it with an ECDSA key on P-256 or P-384, or with an RSA key",
-                    step.identity.spiffe_id,
+                    step.identity.spiffe_id or "our certificate",
                 )
 
     def _withdraw(self) -> None:
@@ -223,8 +229,7 @@ class Slot:
         self._lane = None
         self._wanted_since = None
         self._identity.withdraw()
-        # An empty map trusts nobody, and core does not complain of it when it reads it.
-        self._trust.replace(_NO_TRUST)
+        self._trust.replace(self.kind.nothing())
 
     def _cut_off(self, reason: str) -> None:
         """Point channels at nothing until the next step succeeds."""
@@ -241,14 +246,17 @@ class Materials:
 
     def __init__(self) -> None:
         """Make the files; nothing is in them."""
-        self._slots = [Slot(number) for number in range(SLOTS)]
+        self._slots = [
+            Slot(number, SPIFFE if number < SLOTS else HOSTS)
+            for number in range(SLOTS + HOST_SLOTS)
+        ]
         self._no_identity = MemoryFile(f"identity-{_NOBODY}")
         self._no_trust = MemoryFile(f"trust-{_NOBODY}")
-        self._no_trust.replace(_NO_TRUST)
+        self._no_trust.replace(SPIFFE.nothing())
 
     def providers(self) -> dict[str, Any]:
         """Describe every certificate provider for the bootstrap."""
-        found = _pair(_NOBODY, None, self._no_identity, self._no_trust)
+        found = _pair(_NOBODY, None, self._no_identity, self._no_trust, SPIFFE)
         for slot in self._slots:
             found |= slot.providers()
         return found
@@ -257,15 +265,17 @@ class Materials:
         """Give the slots that have open channels."""
         return [slot for slot in self._slots if slot.users]
 
-    def has_room_for(self, source: X509ContextSource) -> bool:
+    def has_room_for(self, source: Source, kind: TrustKind = SPIFFE) -> bool:
         """Tell whether a slot is free, or is this source's own."""
-        return any(not slot.users or slot.belongs_to(source) for slot in self._slots)
+        slots = self._of(kind)
+        return any(not slot.users or slot.belongs_to(source) for slot in slots)
 
     def acquire(
         self,
-        source: X509ContextSource,
+        source: Source,
         wake: Callable[[Slot], None],
         clock: float,
+        kind: TrustKind = SPIFFE,
     ) -> Slot:
         """Count a user of a source's slot, and assign one if it has none.
 
@@ -273,25 +283,30 @@ class Materials:
             source: The source.
             wake: Called from any thread when the slot should be looked at.
             clock: Monotonic time.
+            kind: What the source gives.
 
         Raises:
             SecurityError: All slots belong to other sources.
         """
-        for slot in self._slots:
+        slots = self._of(kind)
+        for slot in slots:
             if slot.belongs_to(source):
                 slot.users += 1
                 return slot
-        free = [slot for slot in self._slots if not slot.users]
+        free = [slot for slot in slots if not slot.users]
         if not free:
             raise SecurityError(
-                f"{SLOTS} sources have open gRPC channels, and a process has room for no more: "
-                "share one source between channels, or close the channels of sources that are "
-                "no longer needed",
+                f"{len(slots)} sources have open gRPC channels, and a process has no room for "
+                "more: share one source between channels, or close the channels of sources that "
+                "are no longer needed",
             )
         slot = min(free, key=lambda each: (not each.is_quiet(clock), each.released_at))
         slot.take(source, lambda: wake(slot), clock)
         slot.users = 1
         return slot
+
+    def _of(self, kind: TrustKind) -> list[Slot]:
+        return [slot for slot in self._slots if slot.kind is kind]
 
     def release(self, slot: Slot, clock: float) -> None:
         """Uncount a user; the last one ends the assignment."""
@@ -328,13 +343,14 @@ def _pair(
     lane: int | None,
     identity: MemoryFile,
     trust: MemoryFile,
+    kind: TrustKind,
 ) -> dict[str, Any]:
     return {
         _name("identity", slot, lane): _watch(
             certificate_file=identity.path,
             private_key_file=identity.path,
         ),
-        _name("trust", slot, lane): _watch(spiffe_bundle_map_file=trust.path),
+        _name("trust", slot, lane): _watch(**{kind.setting: trust.path}),
     }
 
 

@@ -6,7 +6,9 @@ by case; its ``exact`` matcher would fold case, which a SPIFFE ID does not allow
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 from typing import TYPE_CHECKING, Final
 
 from serviceradar_security.errors import ConfigError
@@ -15,8 +17,9 @@ from serviceradar_security.identity.combine import AnyOf
 
 if TYPE_CHECKING:
     from serviceradar_security.identity.authorizer import Authorizer
+    from serviceradar_security.identity.host import HostName
 
-__all__ = ["NOBODY", "san_patterns"]
+__all__ = ["NOBODY", "host_patterns", "san_patterns"]
 
 # A segment of a path, which is neither "." nor "..": RE2 cannot look ahead.
 _SEGMENT: Final = r"/(\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*|\.{3}[A-Za-z0-9._-]*)"
@@ -57,4 +60,31 @@ def san_patterns(authorizer: Authorizer) -> tuple[str, ...]:
         f"the authorizer {authorizer!r} cannot be given to gRPC core, which decides before a byte "
         "is sent: use authorize_id, authorize_one_of, authorize_member_of, authorize_path_prefix, "
         "authorize_any, or any_of these",
+    )
+
+
+def host_patterns(host: HostName) -> tuple[str, ...]:
+    """Give the pattern of the names that a server's certificate may have (RFC 9525 section 6).
+
+    A DNS name is compared without regard to case (section 6.3). A wildcard is the whole left-most
+    label and stands for one label: ``*.example.org`` is for ``core.example.org`` alone of
+    ``core.example.org``, ``a.core.example.org`` and ``example.org``. Core's own comparison of host
+    names (its ``exact`` matcher) is not used: its rules for wildcards are its own.
+
+    Core shows a certificate's names without their kinds, so that a URI name which spells the host
+    matches as well; an authority that we trust would have to sign it.
+    """
+    if host.is_address:
+        address = ipaddress.ip_address(host.text)
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
+        # As core writes it, which is not always as Python does.
+        return (re.escape(socket.inet_ntop(family, address.packed)),)
+    names = [host.text, *([f"*.{host.parent}"] if host.parent else [])]
+    return ("|".join(map(_any_case, names)),)
+
+
+def _any_case(name: str) -> str:
+    """Write a name letter by letter: RE2's own folding knows more letters than ASCII has."""
+    return "".join(
+        f"[{each}{each.upper()}]" if each.isalpha() else re.escape(each) for each in name
     )

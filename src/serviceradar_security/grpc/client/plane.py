@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
     from serviceradar_security.grpc.client.materials import Slot
     from serviceradar_security.grpc.client.targets import Target
+    from serviceradar_security.grpc.client.trust import TrustKind
     from serviceradar_security.identity.authorizer import Authorizer
     from serviceradar_security.identity.context import X509ContextSource
+    from serviceradar_security.identity.credentials import TlsCredentialsSource
+    from serviceradar_security.identity.host import HostName
 
 __all__ = ["Plane", "Wish"]
 
@@ -50,16 +53,20 @@ class Wish:
     Attributes:
         target: Where to.
         authority: What the server shall see.
-        authorizer: Who may answer.
+        expected: Who may answer.
         patterns: The same, for core.
         source: Whose identity to show.
+        kind: What the source gives.
+        server_name: The name for SNI; empty to send none.
     """
 
     target: Target
     authority: str
-    authorizer: Authorizer
+    expected: Authorizer | HostName
     patterns: tuple[str, ...]
-    source: X509ContextSource
+    source: X509ContextSource | TlsCredentialsSource
+    kind: TrustKind
+    server_name: str
 
 
 class Plane:
@@ -164,16 +171,23 @@ class Plane:
             SecurityError: All slots are taken, or core did not follow.
         """
         control, routes = self._parts()
-        if not self.materials.has_room_for(wish.source):
+        if not self.materials.has_room_for(wish.source, wish.kind):
             for route in list(self._lingering):
                 self._end_lingering(route)
-        slot = self.materials.acquire(wish.source, self._wake, time.monotonic())
+        slot = self.materials.acquire(wish.source, self._wake, time.monotonic(), wish.kind)
         try:
             self._look_at(slot)
             while slot.is_waiting():
                 await asyncio.sleep(_SOON)
                 self._look_at(slot)
-            policy = Policy(wish.target, wish.authority, wish.authorizer, wish.patterns, slot)
+            policy = Policy(
+                wish.target,
+                wish.authority,
+                wish.expected,
+                wish.patterns,
+                slot,
+                wish.server_name,
+            )
             route = routes.add(policy)
         except BaseException:
             self._release_slot(slot)

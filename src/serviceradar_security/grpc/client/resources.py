@@ -52,8 +52,8 @@ class Verification:
 
     Attributes:
         identity: Name of the certificate provider with our key and chain.
-        trust: Name of the certificate provider with the bundle map.
-        patterns: RE2 patterns of which the server's SPIFFE ID must match one.
+        trust: Name of the certificate provider with the bundle map, or the roots.
+        patterns: RE2 patterns of which a name of the server's certificate must match one.
         server_name: The name for SNI; empty to send none.
     """
 

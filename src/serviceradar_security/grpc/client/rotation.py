@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from serviceradar_security.errors import X509SvidError
-from serviceradar_security.grpc.client.bundle_map import BundleMap, render_bundle_map
+from serviceradar_security.grpc.client.bundle_map import BundleMap
+from serviceradar_security.grpc.client.trust import identity_of, trust_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from serviceradar_security.identity.context import X509Context
+    from serviceradar_security.identity.credentials import TlsCredentials
     from serviceradar_security.identity.svid import X509Svid
+
+    Snapshot = X509Context | TlsCredentials
+    Identity = X509Svid | TlsCredentials
 
 __all__ = ["Reliance", "Standing", "Step", "mark_pushed", "plan_step"]
 
@@ -66,9 +70,9 @@ class Standing:
         wanted: What connections would rest on that are made from now on, if a push is wanted.
     """
 
-    context: X509Context | None = None
+    context: Snapshot | None = None
     trust: BundleMap = _NOTHING
-    svid: X509Svid | None = None
+    svid: Identity | None = None
     svid_since: datetime | None = None
     live: Reliance | None = None
     wanted: Reliance | None = None
@@ -88,13 +92,13 @@ class Step:
 
     withdraw: bool = False
     trust: bytes | None = None
-    identity: X509Svid | None = field(default=None, repr=False)
+    identity: Identity | None = field(default=None, repr=False)
     push: str = ""
 
 
 def plan_step(
     standing: Standing,
-    found: X509Context | None,
+    found: Snapshot | None,
     now: datetime,
 ) -> tuple[Standing, Step]:
     """Decide what a snapshot asks for.
@@ -133,8 +137,8 @@ def mark_pushed(standing: Standing) -> Standing:
     return replace(standing, live=standing.wanted, wanted=None)
 
 
-def _renew(standing: Standing, found: X509Context, svid: X509Svid, now: datetime) -> Standing:
-    trust = render_bundle_map(found.bundles)
+def _renew(standing: Standing, found: Snapshot, svid: Identity, now: datetime) -> Standing:
+    trust = trust_of(found)
     renew_at = _renewal(standing, svid, now)
     live, wanted = standing.live, standing.wanted
     return Standing(
@@ -147,7 +151,7 @@ def _renew(standing: Standing, found: X509Context, svid: X509Svid, now: datetime
     )
 
 
-def _renewal(standing: Standing, fresh: X509Svid, now: datetime) -> datetime | None:
+def _renewal(standing: Standing, fresh: Identity, now: datetime) -> datetime | None:
     """Give the time by which connections must have left the identity that is replaced, if any."""
     old = standing.svid
     if old is None or old == fresh or standing.svid_since is None:
@@ -163,7 +167,7 @@ def _renewal(standing: Standing, fresh: X509Svid, now: datetime) -> datetime | N
     return begin + _OLD_AGE * (old.not_after - begin)
 
 
-def _signer(svid: X509Svid) -> tuple[bytes, bytes]:
+def _signer(svid: Identity) -> tuple[bytes, bytes]:
     """Tell which authority stands at the end of a chain: by its name, and its key's ID."""
     last = svid.certificates[-1]
     try:
@@ -174,14 +178,9 @@ def _signer(svid: X509Svid) -> tuple[bytes, bytes]:
     return last.issuer.public_bytes(), key_id
 
 
-def _usable_identity(found: X509Context | None, now: datetime) -> X509Svid | None:
-    if found is None:
-        return None
-    try:
-        svid = found.default
-    except X509SvidError:
-        return None
-    return svid if svid.not_after > now else None
+def _usable_identity(found: Snapshot | None, now: datetime) -> Identity | None:
+    svid = identity_of(found) if found is not None else None
+    return svid if svid is not None and svid.not_after > now else None
 
 
 def _withdrawn(standing: Standing) -> tuple[Standing, Step]:

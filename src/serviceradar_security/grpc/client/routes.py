@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from serviceradar_security.grpc.client.materials import Slot
     from serviceradar_security.grpc.client.targets import Address, Target
     from serviceradar_security.identity.authorizer import Authorizer
+    from serviceradar_security.identity.host import HostName
 
 __all__ = ["PIN_AUTHORITY", "Policy", "Route", "Routes", "listener_name"]
 
@@ -46,16 +47,18 @@ class Policy:
     Attributes:
         target: What is dialled.
         authority: What the server sees.
-        authorizer: Who may answer.
+        expected: Who may answer.
         patterns: The same, for core.
         slot: Whose identity is shown.
+        server_name: The name for SNI; empty to send none.
     """
 
     target: Target
     authority: str
-    authorizer: Authorizer
+    expected: Authorizer | HostName
     patterns: tuple[str, ...]
     slot: Slot
+    server_name: str
 
 
 @dataclass(eq=False)
@@ -163,7 +166,7 @@ class Routes:
             identity=policy.slot.identity_name,
             trust=policy.slot.trust_name,
             patterns=policy.patterns,
-            server_name=policy.target.server_name,
+            server_name=policy.server_name,
         )
         body = build_cluster(route.cluster, route.endpoints, verification)
         self._plane.put(CLUSTER, route.cluster, body)
