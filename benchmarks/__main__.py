@@ -16,12 +16,17 @@ def main() -> None:
             table.add_row(
                 row.what,
                 row.against,
-                f"{row.ours * 1e6:.0f}",
-                f"{row.theirs * 1e6:.0f}",
+                _micro(row.ours),
+                _micro(row.theirs),
                 f"{row.ratio:.2f}" if row.ratio < 100 else f"{row.ratio:.0f}",
             )
     Console().print(table)
     print("A ratio above 1 means that ours is faster. Medians of alternating rounds.")
+
+
+def _micro(seconds: float) -> str:
+    micro = seconds * 1e6
+    return f"{micro:.0f}" if micro >= 10 else f"{micro:.2f}"  # down to nanoseconds
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.interleave import Row, compare
-from serviceradar_security import apply_overlay, load_config
+from serviceradar_security import RbacPolicy, SpiffeId, apply_overlay, load_config
+from serviceradar_security.config.datasvc import DATASVC_METHODS
 from serviceradar_security.config.document import read_document
 from serviceradar_security.config.overlay import merge_overlay
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _BASE_AGENTS = 690  # 1 MB
 _OVERLAY_AGENTS = 565  # 0.6 MB
+_IDENTITIES = 1_000
+_DECISIONS = 2_000  # timed together: one takes less than the clock tells
 _BLOCK = {
     "mode": "spiffe",
     "role": "gateway",
@@ -73,6 +77,32 @@ def rows() -> Iterator[Row]:
             f"load_config, {len(base) / 1e6:.1f} MB", load, "json.loads", read_file, number=5
         )
         yield compare(f"load_config, {sizes}", load_overlaid, plain, read_file_and_merge, number=5)
+
+    yield _decision()
+
+
+def _decision() -> Row:
+    """Compare one decision on a call with two lookups that say the same and explain nothing."""
+    ids = [SpiffeId.parse(f"spiffe://meadow.example/sa/{number}") for number in range(_IDENTITIES)]
+    entries = [{"identity": str(each), "role": "writer"} for each in ids]
+    policy = RbacPolicy.from_config({"roles": entries}, methods=DATASVC_METHODS)
+    roles = dict.fromkeys(ids, "writer")
+    methods = {role: frozenset(names) for role, names in DATASVC_METHODS.items()}
+    method = "/proto.KVService/Get"
+    asked = [ids[number % _IDENTITIES] for number in range(_DECISIONS)]
+
+    def decide() -> None:
+        for each in asked:
+            policy.decide(each, method)
+
+    def look() -> None:
+        for each in asked:
+            assert method in methods[roles[each]]
+
+    row = compare(
+        f"RbacPolicy.decide, {_IDENTITIES} identities", decide, "dict and set", look, number=20
+    )
+    return replace(row, ours=row.ours / _DECISIONS, theirs=row.theirs / _DECISIONS)
 
 
 def _document(agents: int, *, security: bool) -> dict[str, Any]:
