@@ -30,9 +30,9 @@ SHORT: Final = {
 
 
 @cache
-def lasting(seconds: float, name: str = "web") -> X509Context:
-    """Give a snapshot whose identity ends so many seconds after the start."""
-    return context_until(seconds, start=START, name=name)
+def lasting(seconds: float, name: str = "web", *, begins: float | None = None) -> X509Context:
+    """Give a snapshot whose identity ends, and perhaps begins, so many seconds after the start."""
+    return context_until(seconds, start=START, name=name, begins=begins)
 
 
 def failure(kind: Kind) -> Failure:

@@ -60,10 +60,17 @@ _NOW = datetime(2030, 1, 1, tzinfo=UTC)
 _AUTHORITY = FakeAuthority(DOMAIN, now=lambda: _NOW)
 
 
-def context_until(seconds: float, *, start: datetime = _NOW, name: str = "web") -> X509Context:
-    """Make a snapshot whose identity ends so many seconds after the start."""
+def context_until(
+    seconds: float,
+    *,
+    start: datetime = _NOW,
+    name: str = "web",
+    begins: float | None = None,
+) -> X509Context:
+    """Make a snapshot whose identity ends so many seconds after the start, and may begin then."""
     svid = _AUTHORITY.issue(
         f"spiffe://{DOMAIN}/{name}",
+        not_before=None if begins is None else start + timedelta(seconds=begins),
         not_after=start + timedelta(seconds=seconds),
     )
     return X509Context(svids=[svid], bundles={_AUTHORITY.trust_domain: _AUTHORITY.bundle})

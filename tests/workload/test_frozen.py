@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import pytest
 from serviceradar_security.workload.endpoint import WorkloadEndpoint
 from serviceradar_security.workload.failure import Failure, Kind
 from serviceradar_security.workload.receiver import Receiver
+from tests.workload import h2_memory as memory
 from tests.workload.peers import DEADLINE, Peer, Server
 
 if TYPE_CHECKING:
@@ -50,14 +51,21 @@ class Ear:
 
 
 @contextmanager
-def following(path: Path, *, interval: float, timeout: float) -> Iterator[Ear]:
+def following(
+    path: Path,
+    *,
+    interval: float,
+    timeout: float,
+    answer: float = DEADLINE,
+    ear: Ear | None = None,
+) -> Iterator[Ear]:
     """Follow what listens on a socket."""
-    ear = Ear()
+    ear = Ear() if ear is None else ear
     receiver = Receiver(
         WorkloadEndpoint.parse(f"unix://{path}"),
         ear,
         connect_timeout=DEADLINE,
-        answer_timeout=DEADLINE,
+        answer_timeout=answer,
         max_message_bytes=100_000,
         ping_interval=interval,
         ping_timeout=timeout,
@@ -67,6 +75,59 @@ def following(path: Path, *, interval: float, timeout: float) -> Iterator[Ear]:
         yield ear
     finally:
         receiver.stop(timeout=DEADLINE)
+
+
+class LateEar(Ear):
+    """Sleep as a suspended process does: not look at the socket before all has come."""
+
+    def __init__(self, sent: threading.Event) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def waits(self) -> tuple[float | None, float | None]:
+        if self._next is None:  # a stream is open
+            assert self._sent.wait(DEADLINE)
+        return super().waits()
+
+
+def test_an_answer_that_came_while_this_process_slept(socket_path: Path) -> None:
+    """What is there to be read is read before a peer is called silent, however late it is."""
+    sent = threading.Event()
+    server = memory.started()
+    server.head()
+    server.data(MESSAGE)
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(server.h2.data_to_send())
+        sent.set()
+        while connection.recv(65536):
+            pass
+
+    ear = LateEar(sent)
+    with (
+        Peer(serve, path=socket_path),
+        following(socket_path, interval=DEADLINE, timeout=DEADLINE, answer=0.0, ear=ear),
+    ):
+        assert ear.messages.get(timeout=DEADLINE) == b"hi"
+        assert ear.failures.empty()
+
+
+def test_a_peer_that_talks_and_never_answers(socket_path: Path) -> None:
+    """A peer that sends frame after frame, and no message, is silent in the end."""
+    server = memory.started()
+    ping = bytes([0, 0, 8, 6, 1, 0, 0, 0, 0]) + bytes(8)  # an answer to a PING nobody sent
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(server.h2.data_to_send())
+        with suppress(OSError):  # it is hung up on
+            while True:
+                connection.sendall(ping * 100)
+
+    with (
+        Peer(serve, path=socket_path),
+        following(socket_path, interval=DEADLINE, timeout=DEADLINE, answer=0.0) as ear,
+    ):
+        assert ear.failures.get(timeout=DEADLINE) == Failure(Kind.SILENT, "no answer within 0 s")
 
 
 def answering_pings(

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serviceradar_security.workload.keepalive import PING_INTERVAL, PING_TIMEOUT, KeepAlive
+from serviceradar_security.workload.keepalive import (
+    PING_INTERVAL,
+    PING_TIMEOUT,
+    FirstAnswer,
+    KeepAlive,
+)
 
 FIVE_MINUTES = 300.0  # what grpc-go and gRPC core ask for between two PINGs of a client
 
@@ -39,10 +44,44 @@ def test_asked_once() -> None:
     assert alive.wait(1010.0) == 0.0
     assert alive.asks(1010.0)
     assert not alive.asks(1010.0)
+    assert alive.wait(1010.0) == 2.0
+    assert not alive.asks(1010.0)
     assert alive.wait(1010.5) == 1.5
     assert not alive.lost(1011.999)
     assert alive.lost(1012.0)
     assert alive.wait(1013.0) == 0.0
+
+
+def test_the_time_for_an_answer_begins_with_the_wait() -> None:
+    """A process that was suspended between its question and the wait does not blame its peer."""
+    alive = made()
+    assert alive.asks(1010.0)
+    assert not alive.lost(5000.0)
+    assert not alive.asks(5000.0)
+    assert alive.wait(5000.0) == 2.0
+    assert not alive.lost(5001.999)
+    assert alive.lost(5002.0)
+
+
+def test_a_first_answer_in_time() -> None:
+    """Until the answer came the rest of its time is told; afterwards there is no hurry."""
+    answer = FirstAnswer(timeout=3.0, most_bytes=10, now=1000.0)
+    assert answer.left(1000.0) == 3.0
+    assert answer.left(1002.5) == 0.5
+    assert answer.left(1003.0) == 0.0
+    assert answer.left(5000.0) == 0.0
+    answer.came()
+    assert answer.left(5000.0) is None
+    assert not answer.talked_past(10**9, 5000.0)
+
+
+def test_who_talks_and_never_answers() -> None:
+    """Bytes count once the time is over, and as many as an answer may have are let pass."""
+    answer = FirstAnswer(timeout=3.0, most_bytes=10, now=1000.0)
+    assert not answer.talked_past(10**9, 1002.999)
+    assert not answer.talked_past(6, 1003.0)
+    assert not answer.talked_past(4, 1004.0)
+    assert answer.talked_past(1, 1005.0)
 
 
 def test_an_answer() -> None:
@@ -98,4 +137,5 @@ def test_two_questions_are_an_interval_apart(steps: list[tuple[float, bool]]) ->
         if due:
             asked.append(now)
             waiting = True
+            assert alive.wait(now) == pytest.approx(PING_TIMEOUT)
     assert all(b - a > PING_INTERVAL - 0.001 for a, b in pairwise(asked))

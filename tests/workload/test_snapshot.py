@@ -213,6 +213,21 @@ def test_an_identity_that_its_own_bundle_does_not_prove(
     assert [each.startswith("SVID 1 is not proven") for each in other.warnings] == [True] * doubted
 
 
+def test_a_chain_that_ends_before_its_leaf() -> None:
+    """An intermediate that ends first is a warning, with the time, and after it another."""
+    now = datetime.now(UTC)
+    end = now + timedelta(minutes=10)
+    authority = FakeAuthority(DOMAIN)
+    svid = authority.issue(ID, intermediates=1, intermediate={"not_after": end})
+    data = message(entry(svid, authority.bundle))
+    (early,) = SnapshotReader().read(data, at=now).warnings
+    late = SnapshotReader().read(data, at=end + timedelta(minutes=1)).warnings
+
+    assert f"an intermediate of its chain ends at {end:%FT%TZ}" in early
+    assert late[0] == early
+    assert late[1].startswith("SVID 1 is not proven")
+
+
 # ---- federated bundles ---------------------------------------------------------------------------
 
 

@@ -6,14 +6,14 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from serviceradar_security import FileSource, X509Source
+import pytest
+
+from serviceradar_security import FileSource, SourceError, X509Source
 from serviceradar_security.testing import FakeAuthority, FakeWorkloadApi
 from serviceradar_security.workload.status import State
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from serviceradar_security.workload.failure import Failure
     from serviceradar_security.workload.status import SourceStatus
@@ -94,6 +94,46 @@ def test_an_observer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -
         assert source.wait_ready(timeout=5).default.spiffe_id.path == "/web"
 
     assert any("observer" in each for each in caplog.messages)
+
+
+def test_an_observer_without_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where no thread can be started for it, the identity comes all the same, and it hears later."""
+    allowed = threading.Event()
+    start = threading.Thread.start
+
+    def scarce(thread: threading.Thread) -> None:
+        if "observer" in thread.name and not allowed.is_set():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    ear = Ear()
+    with FakeWorkloadApi([ID]) as api, X509Source(api.endpoint, observer=ear) as source:
+        source.wait_ready(timeout=10)
+        assert ear.heard.empty()
+        allowed.set()
+        api.rotate()
+        ear.until("update", 2)
+    said = [each for each in caplog.messages if "no thread can be started" in each]
+    assert len(said) == 1
+
+
+def test_a_subscriber_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started for a subscriber, that is an error of ours, and no more."""
+    with FakeWorkloadApi([ID]) as api, X509Source(api.endpoint) as source:
+        source.wait_ready(timeout=10)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", _none_left)
+            with pytest.raises(SourceError, match="subscriber's thread cannot be started"):
+                source.subscribe(print)
+        assert source.current().default.spiffe_id.path == "/web"
+
+
+def _none_left(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_an_observer_of_files_hears_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from serviceradar_security import (
     X509SvidError,
 )
 from serviceradar_security.identity.context import X509ContextSource
+from serviceradar_security.testing.authority import FakeAuthority
 from serviceradar_security.workload.watch import SourceStatus, State
 from tests.workload.clock import START, Clock
 from tests.workload.material import ID, context_until
@@ -121,11 +124,79 @@ def test_expired_from_the_start() -> None:
 def test_system_clock() -> None:
     """Without a clock the system's one decides."""
     now = datetime.now(UTC)
-    with StaticSource(context_until(3600, start=now)) as source:
-        source.current()
+    valid = X509Context(svids=[FakeAuthority("a.test").issue(ID)], bundles=CONTEXT.bundles)
+    with StaticSource(valid) as source:
+        assert source.current() is valid
         assert source.status().since >= now
     with pytest.raises(SourceError, match="expired"):
         StaticSource(context_until(-1, start=now)).current()
+
+
+def test_not_yet_valid() -> None:
+    """An identity that has not begun is none yet, with the reason; it is given once it begins."""
+    wall = Wall(CONTEXT.default.not_before - timedelta(seconds=10))
+    source = StaticSource(CONTEXT, now=wall.now)
+    status = source.status()
+    assert (status.state, status.since) == (State.NO_IDENTITY, wall.wall)
+    assert "begins only at" in status.cause
+    assert "clocks" in status.advice
+    for read in READS.values():
+        with pytest.raises(SourceError, match="begins only at"):
+            read(source)
+
+    wall.advance(10)
+
+    assert source.current() is CONTEXT
+    assert source.status().state is State.READY
+    assert source.status().since == CONTEXT.default.not_before
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [datetime(2030, 1, 1), "2030-01-01", 5, None],  # noqa: DTZ001 - naive on purpose
+    ids=["naive", "a text", "a number", "nothing"],
+)
+def test_a_clock_that_gives_no_aware_time(moment: Any) -> None:
+    """A clock whose answer cannot be compared with a certificate is refused at once."""
+    with pytest.raises(ConfigError, match="aware datetimes"):
+        StaticSource(CONTEXT, now=lambda: moment)
+
+
+def test_closed_where_its_lock_is_held() -> None:
+    """Closed by a signal handler that interrupted a holder of the lock, it has ended all the same."""
+
+    async def main() -> list[X509Context]:
+        source, _ = made()
+        seen: list[X509Context] = []
+        begun = asyncio.Event()
+
+        async def follow() -> None:
+            async for context in source.updates():
+                seen.append(context)
+                begun.set()
+
+        following = asyncio.create_task(follow())
+        await begun.wait()
+        with source._running().changed:
+            source.close()
+        status = source.status()
+        assert (status.state, status.spiffe_id) == (State.CLOSED, None)
+        await asyncio.wait_for(following, 10)
+        return seen
+
+    assert asyncio.run(main()) == [CONTEXT]
+
+
+def test_closed_lets_go_of_the_key() -> None:
+    """Nothing that a closed source holds leads to its identity."""
+    context = context_until(100, start=START)
+    alone = sys.getrefcount(context)
+    source = StaticSource(context, now=Wall().now)
+    held = sys.getrefcount(context)
+    source.close()
+    gc.collect()
+    assert sys.getrefcount(context) < held
+    assert sys.getrefcount(context) == alone
 
 
 def test_no_identity() -> None:
@@ -166,7 +237,7 @@ def test_asyncio() -> None:
     """The asyncio form opens and closes as the other."""
 
     async def main() -> StaticSource:
-        async with StaticSource(CONTEXT) as source:
+        async with made()[0] as source:
             assert await source.wait_ready_async() is CONTEXT
         return source
 

@@ -101,6 +101,64 @@ def test_message_and_end_in_one_read(end: Callable[[Server], None]) -> None:
     assert [type(each) for each in results[1:]] == [Ended]
 
 
+PING = bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + bytes(8)
+WINDOW_UPDATE = bytes([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0])
+GOING: list[Message | Ended] = [Ended("", "the agent is going away (NO_ERROR)")]
+REFUSED: list[Message | Ended] = [Ended("INVALID_ARGUMENT", "")]
+
+
+def refused(server: Server) -> None:
+    """Prepare a status."""
+    server.trailers(("grpc-status", "3"))
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param(lambda server: None, GOING, id="nothing"),
+        pytest.param(
+            lambda server: server.data(framed(b"last")),
+            [Message(b"last"), *GOING],
+            id="a message",
+        ),
+        pytest.param(refused, REFUSED, id="a status"),
+    ],
+)
+@pytest.mark.parametrize(
+    "after",
+    [b"", PING, WINDOW_UPDATE, PING * 3, PING[:5]],
+    ids=["nothing", "PING", "WINDOW_UPDATE", "three", "half a PING"],
+)
+@pytest.mark.parametrize("bytewise", [False, True])
+def test_what_comes_with_a_goaway(
+    before: Callable[[Server], None],
+    expected: list[Message | Ended],
+    after: bytes,
+    *,
+    bytewise: bool,
+) -> None:
+    """Nothing before a GOAWAY is lost, and what a draining server sends after it does no harm."""
+    server = started()
+    server.head()
+    before(server)
+    server.h2.close_connection()
+    wire = server.h2.data_to_send() + after
+    parts = [bytes([each]) for each in wire] if bytewise else [wire]
+    assert [each for part in parts for each in server.stream.feed(part)] == expected
+
+
+def test_an_event_before_a_wrong_frame() -> None:
+    """What came before a frame that is wrong is told first."""
+    server = started()
+    server.head()
+    server.data(framed(b"good"))
+    wrong = bytes([0, 0, 1, 6, 0, 0, 0, 0, 0, 7])  # a PING has eight bytes
+    first, second = server.stream.feed(server.h2.data_to_send() + wrong)
+    assert first == Message(b"good")
+    assert isinstance(second, Ended)
+    assert "does not speak HTTP/2" in second.text
+
+
 @pytest.mark.parametrize(("number", "name"), list(enumerate(CODES)))
 @pytest.mark.parametrize("trailers_only", [True, False])
 def test_status(number: int, name: str, *, trailers_only: bool) -> None:

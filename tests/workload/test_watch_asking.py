@@ -162,6 +162,24 @@ def test_a_secondary_that_came_expired_is_left_out_at_once() -> None:
     ]
 
 
+def test_a_secondary_is_given_from_its_begin_on() -> None:
+    """A secondary SVID that has not begun is not there yet, and comes without a new message."""
+    soon = lasting(200, "soon", begins=30)
+    bench = Bench()
+    bench.opened()
+    whole = X509Context(svids=[WEB.default, soon.default], bundles=WEB.bundles)
+    assert bench.deliver(whole)
+    before = bench.watch.context(bench.clock())
+    tick = bench.watch.next_tick(bench.clock())
+    assert tick is not None
+    bench.wait(tick)
+
+    assert [each.spiffe_id.path for each in before.svids] == ["/web"]
+    assert round(tick) == 30
+    assert bench.watch.context(bench.clock()) is whole
+    assert bench.status().state is State.READY
+
+
 def test_a_clock_that_is_set_back_takes_nothing_away() -> None:
     """What ended by a clock that ran ahead is given again when the clock is right."""
     bench = ready(ALL)

@@ -216,6 +216,10 @@ class LiveSource(ManagedSource, Generic[EngineT]):
 
         Returns:
             A context manager; leaving it, or its ``close()``, ends the subscription.
+
+        Raises:
+            ConfigError: The subscriber is no function.
+            SourceError: The source is not open, or the process has no thread left.
         """
         engine = self._running()
         subscription = Subscription(callback, on_close=self._forget, in_force=engine.context)

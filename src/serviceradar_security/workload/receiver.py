@@ -12,11 +12,18 @@ import select
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from serviceradar_security.workload.failure import Failure, Kind
-from serviceradar_security.workload.keepalive import PING_INTERVAL, PING_TIMEOUT, KeepAlive
+from serviceradar_security.workload.keepalive import (
+    PING_INTERVAL,
+    PING_TIMEOUT,
+    FirstAnswer,
+    KeepAlive,
+)
 from serviceradar_security.workload.reading import say
+from serviceradar_security.workload.sockets import describe, keep_alive, receive, send
 from serviceradar_security.workload.stream import CODES, Ended, Message, WorkloadStream
 
 if TYPE_CHECKING:
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "Receiver"]
 
 FETCH_X509_SVID: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
-_CHUNK: Final = 256 * 1024
 _LONGEST_WAIT: Final = 60.0  # poll() takes no month, and the wall clock may be set meanwhile
 _PAUSE: Final = 1.0
 _MAX_PENDING: Final = 1024 * 1024
@@ -206,7 +212,7 @@ class Receiver:
             sock = self._connect()
         except OSError as error:
             # Also where there is no socket yet (R-EP-14).
-            self._handler.failed(Failure(Kind.UNREACHABLE, _describe(error)))
+            self._handler.failed(Failure(Kind.UNREACHABLE, describe(error)))
             return
         if sock is None:
             return
@@ -232,7 +238,7 @@ class Receiver:
         self._socket = sock
         try:
             if self._endpoint.kind == "tcp":
-                _keep_alive(sock)
+                keep_alive(sock)
             sock.setblocking(False)  # noqa: FBT003 - the name says what it is
             try:
                 sock.connect(address)
@@ -262,109 +268,104 @@ class Receiver:
 
     def _stream(self, sock: socket.socket) -> Failure | None:
         """Follow the stream to its end; None when stopped, or when it is to be opened anew."""
-        stream = WorkloadStream(FETCH_X509_SVID, max_message_bytes=self._max_message_bytes)
-        pending = stream.outgoing()
-        deadline: float | None = time.monotonic() + self._answer_timeout
-        alive = KeepAlive(
-            interval=self._ping_interval,
-            timeout=self._ping_timeout,
-            now=time.monotonic(),
-        )
-        while not self._stopping:
-            attempt, tick = self._handler.waits()
-            if attempt is not None and attempt <= 0:
-                return None  # what this stream brought is to be asked for once more
-            try:
-                waits = (attempt, tick, self._left(deadline), alive.wait(time.monotonic()))
-                shortest = min(each for each in waits if each is not None)
-                ready = self._select(sock, shortest, writing=bool(pending))
-                if not ready:  # only now: what came while this process slept is read before
-                    self._handler.ticked()
-                    pending += self._ask(stream, alive)
-                    continue
-                # Read first: who says no and hangs up at once must be heard.
-                data = _receive(sock)
-                pending = pending[_send(sock, pending) :]
-            except _SilentError as error:
-                return Failure(Kind.SILENT, str(error))
-            except OSError as error:
-                return Failure(Kind.ENDED, f"the connection broke: {_describe(error)}")
-            if data is None:
-                self._handler.ticked()
-                continue
-            alive.heard(time.monotonic())
-            for event in stream.feed(data):
-                if isinstance(event, Message):
-                    deadline = None
-                    self._handler.message(event.data)
-                else:
-                    return _failure(event)
-            self._handler.ticked()  # not before: users wait for what came
-            pending += stream.outgoing()
-            if len(pending) > _MAX_PENDING:
-                return Failure(Kind.ENDED, "the peer asks for answers and reads none of them")
-        return None
-
-    def _left(self, deadline: float | None) -> float | None:
-        """Give the seconds that are left for the first message, if it has not come."""
-        if deadline is None:
-            return None
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise _SilentError(f"no answer within {self._answer_timeout:g} s")
-        return left
-
-    def _ask(self, stream: WorkloadStream, alive: KeepAlive) -> bytes:
-        """Give what asks for a sign of life, if it is time to; a frozen agent gives none."""
         now = time.monotonic()
-        if alive.lost(now):
-            raise _SilentError(f"no sign of life within {self._ping_timeout:g} s of a PING")
-        if alive.asks(now):
-            stream.ping()
-        return stream.outgoing()
-
-
-class _SilentError(Exception):
-    """The peer said nothing in time."""
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    """Let the system find out that a peer's host has gone: its silence looks like a quiet agent."""
-    for level, option, value in (
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-    ):
-        sock.setsockopt(level, option, value)
-
-
-def _send(sock: socket.socket, data: bytes) -> int:
-    try:
-        return sock.send(data, socket.MSG_NOSIGNAL) if data else 0
-    except BlockingIOError:
-        return 0
-    except (BrokenPipeError, ConnectionResetError):
-        return len(data)  # what the peer still said is read next, then the end
-
-
-def _receive(sock: socket.socket) -> bytes | None:
-    try:
-        return sock.recv(_CHUNK)
-    except BlockingIOError:
+        stream = WorkloadStream(FETCH_X509_SVID, max_message_bytes=self._max_message_bytes)
+        most = self._max_message_bytes
+        talk = _Talk(
+            stream=stream,
+            pending=stream.outgoing(),
+            answer=FirstAnswer(timeout=self._answer_timeout, most_bytes=most, now=now),
+            alive=KeepAlive(interval=self._ping_interval, timeout=self._ping_timeout, now=now),
+        )
+        try:
+            while not self._stopping and self._turn(sock, talk):
+                pass
+        except _OverError as over:
+            return over.failure
         return None
-    except ConnectionResetError:
-        return b""  # it closed with bytes of ours unread: an end as any other
+
+    def _turn(self, sock: socket.socket, talk: _Talk) -> bool:
+        """Wait for the next thing and take it; False if the stream is to be opened anew."""
+        attempt, tick = self._handler.waits()
+        if attempt is not None and attempt <= 0:
+            return False  # what this stream brought is to be asked for once more
+        now = time.monotonic()
+        waits = (attempt, tick, talk.answer.left(now), talk.alive.wait(now))
+        data = self._exchange(sock, talk, min(each for each in waits if each is not None))
+        if data is None:  # only now: what came while this process slept is read before
+            self._handler.ticked()
+            self._check_silence(talk)
+        else:
+            self._take(data, talk)
+            self._handler.ticked()  # not before: users wait for what came
+        talk.pending += talk.stream.outgoing()
+        if len(talk.pending) > _MAX_PENDING:
+            text = "the peer asks for answers and reads none of them"
+            raise _OverError(Failure(Kind.ENDED, text))
+        return True
+
+    def _exchange(self, sock: socket.socket, talk: _Talk, wait: float) -> bytes | None:
+        """Send what can be sent and give what came; None if that is nothing."""
+        try:
+            if not self._select(sock, wait, writing=bool(talk.pending)):
+                return None
+            # Read first: who says no and hangs up at once must be heard.
+            data = receive(sock)
+            talk.pending = talk.pending[send(sock, talk.pending) :]
+        except OSError as error:
+            text = f"the connection broke: {describe(error)}"
+            raise _OverError(Failure(Kind.ENDED, text)) from error
+        return data
+
+    def _take(self, data: bytes, talk: _Talk) -> None:
+        talk.alive.heard(time.monotonic())
+        for event in talk.stream.feed(data):
+            if not isinstance(event, Message):
+                raise _OverError(_failure(event))
+            talk.answer.came()
+            self._handler.message(event.data)
+        if talk.answer.talked_past(len(data), time.monotonic()):
+            raise self._no_answer()
+
+    def _check_silence(self, talk: _Talk) -> None:
+        """Give up a peer that says nothing, or ask it for a sign of life."""
+        now = time.monotonic()
+        if talk.answer.left(now) == 0:
+            raise self._no_answer()
+        if talk.alive.lost(now):
+            text = f"no sign of life within {self._ping_timeout:g} s of a PING"
+            raise _OverError(Failure(Kind.SILENT, text))
+        if talk.alive.asks(now):
+            talk.stream.ping()
+
+    def _no_answer(self) -> _OverError:
+        text = f"no answer within {self._answer_timeout:g} s"
+        return _OverError(Failure(Kind.SILENT, text))
 
 
-def _describe(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such socket"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
-    if isinstance(error, PermissionError):
-        return "this user may not open the socket"
-    return error.strerror or str(error)
+@dataclass(slots=True)
+class _Talk:
+    """What belongs to one connection.
+
+    Attributes:
+        stream: The call on it.
+        pending: Bytes that are not sent yet.
+        answer: Whether the first message comes in time.
+        alive: Whether the peer is there.
+    """
+
+    stream: WorkloadStream
+    pending: bytes
+    answer: FirstAnswer
+    alive: KeepAlive
+
+
+class _OverError(Exception):
+    """The connection is over."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
 def _failure(ended: Ended) -> Failure:

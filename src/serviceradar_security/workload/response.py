@@ -57,6 +57,8 @@ class X509SvidResponse:
 def read_response(data: bytes, *, max_svids: int, max_bundles: int) -> X509SvidResponse:
     """Read one message; fields that are not known are ignored (R-WLAPI-02, R-WLAPI-20).
 
+    But for groups, an encoding that the third version of the language does not have.
+
     Args:
         data: The message.
         max_svids: How many SVIDs there may be.

@@ -202,10 +202,16 @@ class SnapshotReader:
 def _own_doubts(context: X509Context, at: datetime) -> Iterator[str]:
     """Warn of an identity that its own bundle does not prove; peers decide (R-X509-29)."""
     for number, svid in enumerate(context.svids, 1):
+        end = min(each.not_valid_after_utc for each in svid.certificates)
+        if end < svid.not_after:
+            yield (
+                f"SVID {number}: an intermediate of its chain ends at {end:%FT%TZ}, before it: "
+                "peers refuse it from then on"
+            )
         try:
             verify_x509_svid(svid.chain_der, context.bundles, at=at, purpose=None)
         except PeerVerificationError as error:
-            if error.reason not in ("expired", "not_yet_valid"):  # the watch tells of these
+            if svid.not_before <= at < svid.not_after:  # the watch tells of the others
                 yield f"SVID {number} is not proven by the bundle that came with it: {error}"
 
 

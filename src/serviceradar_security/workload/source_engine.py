@@ -99,6 +99,7 @@ class SourceEngine(ABC, Generic[WatchT]):
         self._seen = self.news_of(status)
         self._relay = None if observer is None else Relay(observer, status)
         self._teller: Teller | None = None
+        self._mute = False  # for want of a thread, which was said
 
     @abstractmethod
     def start(self) -> None:
@@ -152,10 +153,18 @@ class SourceEngine(ABC, Generic[WatchT]):
 
         Not where a source is closed, which a signal handler may do: it starts no thread.
         """
-        if self._relay is not None:
-            if self._teller is None:
+        if self._relay is None:
+            return
+        if self._teller is None:
+            try:
                 self._teller = Teller(self._relay)
-            self._teller.wake(last=last)
+            except RuntimeError:  # no thread is left: an identity must not wait for an observer
+                if not self._mute:
+                    self._mute = True
+                    _LOG.warning("no thread can be started for an observer: it is tried again")
+                return
+        self._mute = False
+        self._teller.wake(last=last)
 
     def report(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import h2.config
@@ -18,11 +18,15 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["CODES", "Ended", "Message", "WorkloadStream"]
 
 _WINDOW: Final = 1024 * 1024
 _CONTENT_TYPE: Final = "application/grpc"
 _HEADER: Final = 5
+_FRAME_HEADER: Final = 9
 _PREFACE: Final = 4  # bytes that tell a server's first frame from other protocols
 _SETTINGS_FRAME: Final = 4
 _PING_BYTES: Final = 8
@@ -93,7 +97,8 @@ class WorkloadStream:
             h2.config.H2Configuration(client_side=True, header_encoding=None),
         )
         self._preface = bytearray()
-        self._buffer = bytearray()
+        self._partial = bytearray()  # of a frame
+        self._buffer = bytearray()  # of a message
         self._ended: Ended | None = None
         self._status: str | None = None
         self._h2.local_settings = h2.settings.Settings(
@@ -148,8 +153,35 @@ class WorkloadStream:
             foreign = _foreign_protocol(self._preface)
             if foreign:
                 return [self._end("", foreign)]
+        results: list[Message | Ended] = []
+        for frame in self._frames(data):
+            results += self._receive(frame)
+            if results and isinstance(results[-1], Ended):
+                break  # by GOAWAY, too: what follows it is passed over
+        return results
+
+    def _frames(self, data: bytes) -> Iterator[bytes]:
+        """Cut what came at the ends of frames (RFC 9113 section 4.1).
+
+        `h2` gives no event at all of bytes in which one frame is wrong, and takes any frame after
+        a GOAWAY for wrong: what came before it would be lost.
+        """
+        self._partial += data
+        held, start = bytes(self._partial), 0
+        while len(held) - start >= _FRAME_HEADER:
+            size = int.from_bytes(held[start : start + 3])
+            stop = start + _FRAME_HEADER + size
+            if size > self._h2.max_inbound_frame_size:
+                stop = len(held)  # which is refused, and must not be waited for
+            elif stop > len(held):
+                break
+            yield held[start:stop]
+            start = stop
+        self._partial = bytearray(held[start:])
+
+    def _receive(self, frame: bytes) -> list[Message | Ended]:
         try:
-            events = self._h2.receive_data(data)
+            events = self._h2.receive_data(frame)
         except h2.exceptions.ProtocolError as error:
             return [self._end("", f"the peer does not speak HTTP/2 as expected ({error})")]
         results: list[Message | Ended] = []

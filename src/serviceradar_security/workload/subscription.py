@@ -9,7 +9,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
-from serviceradar_security.errors import ConfigError, SecurityError
+from serviceradar_security.errors import ConfigError, SecurityError, SourceError
 from serviceradar_security.workload.reading import say
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Subscription:
 
         Raises:
             ConfigError: The function is none.
+            SourceError: The process has no thread left for it.
         """
         if not callable(callback):
             raise ConfigError(f"a subscriber is a function, not {type(callback).__name__}")
@@ -68,7 +69,10 @@ class Subscription:
                 name="serviceradar-security-subscriber",
                 daemon=True,
             )
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                raise SourceError(f"a subscriber's thread cannot be started: {error}") from error
 
     def offer(self, context: X509Context) -> None:
         """Hand over a new snapshot; returns at once."""

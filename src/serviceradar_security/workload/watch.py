@@ -29,6 +29,8 @@ from serviceradar_security.workload.status import Instant, SourceStatus, State, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from serviceradar_security.identity.svid import X509Svid
+
 __all__ = ["Instant", "SourceStatus", "State", "Watch", "utc_instant"]
 
 
@@ -226,8 +228,12 @@ class Watch:
             return None
         ends = []
         if self._state is not State.EXPIRED:
-            end = min(each.not_after for each in self._context.svids)
-            ends.append((end - now.wall).total_seconds())
+            times = [each.not_after for each in self._context.svids]
+            if self._delivered_context is not None:  # secondary identities may begin
+                whole = self._delivered_context
+                others = [each for each in whole.svids if each is not whole.default]
+                times += [each.not_before for each in others if each.not_before > now.wall]
+            ends.append((min(times) - now.wall).total_seconds())
         if self._taken_back_at is not None:
             ends.append(self._taken_back_at + self._grace - now.monotonic)
         return max(0.0, min(ends)) if ends else None
@@ -276,7 +282,7 @@ class Watch:
         if taken is not None and now.monotonic - taken >= self._grace:
             self._drop()  # the end of what was taken back
         if self._context is not None:
-            self._leave_out_expired(now)
+            self._leave_out_invalid(now)
             expired = self._context.default.not_after <= now.wall
             troubled = self._failure is not None or bool(self._rejection)
             state = State.EXPIRED if expired else State.DEGRADED if troubled else State.READY
@@ -294,18 +300,19 @@ class Watch:
     def _drop(self) -> None:
         self._context = self._delivered_context = None
 
-    def _leave_out_expired(self, now: Instant) -> None:
-        """Expired means gone, for secondary identities too; what becomes of the default is a state.
+    def _leave_out_invalid(self, now: Instant) -> None:
+        """Leave out secondary identities that are not valid now; the default's validity is a state.
 
-        Found anew from what was delivered, so that a clock that was set back takes nothing away.
+        Expired means gone, and what has not begun is not there yet. Found anew from what was
+        delivered, so that a clock that was set back takes nothing away.
         """
         whole, held = self._delivered_context, self._context
         if whole is None or held is None or len(whole.svids) == 1:
             return
-        kept = [each for each in whole.svids if each is whole.default or each.not_after > now.wall]
+        kept = [each for each in whole.svids if each is whole.default or _valid(each, now.wall)]
         if len(kept) == len(whole.svids):
             self._context = whole
-        elif len(kept) != len(held.svids):  # the same object while nothing ends
+        elif [*map(id, kept)] != [*map(id, held.svids)]:  # the same object while nothing changes
             self._context = X509Context(svids=kept, bundles=whole.bundles, default=whole.default)
 
     def _ask_again(self, now: Instant, *, begins_in: float | None = None) -> None:
@@ -359,3 +366,7 @@ class Watch:
         }.get(self._state, f"the source is {self._state.value}")
         cause, advice = self._cause(), self._advice()
         return what + (f" ({cause})" if cause else "") + (f": {advice}" if advice else "")
+
+
+def _valid(svid: X509Svid, at: datetime) -> bool:
+    return svid.not_before <= at < svid.not_after
