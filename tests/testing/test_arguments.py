@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from serviceradar_security import ConfigError, X509Source
-from serviceradar_security.testing import FakeWorkloadApi
+from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.testing import FakeAuthority, FakeWorkloadApi
+from tests.testing.client import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import grpc
 
 ID = "spiffe://example.org/web"
+LONE = "\ud800"  # half of a character: no UTF-8 is it
+AUTHORITY = FakeAuthority("example.org")
 
 
 @pytest.mark.parametrize(
@@ -56,3 +65,57 @@ def test_a_command_that_cannot_be(command: str, arguments: Any) -> None:
             getattr(api, command)(*given, **named)
         with X509Source(api.endpoint) as source:
             assert source.wait_ready(timeout=10).default.spiffe_id.path == "/web"
+
+
+def _foreign() -> X509Svid:
+    """Make an SVID with a hint that no message can hold."""
+    made = AUTHORITY.issue_certificate(ID)
+    return X509Svid.parse(b"".join(made.chain_der), made.key_der, hint=LONE)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FakeWorkloadApi([(ID, LONE)]),
+        lambda: FakeWorkloadApi([_foreign()]),
+        lambda: FakeWorkloadApi([ID], socket_path=LONE),
+        lambda: AUTHORITY.issue(ID, hint=LONE),
+        lambda: AUTHORITY.issue_certificate(LONE, uris=()),
+        lambda: AUTHORITY.issue_certificate(ID, roles=[LONE]),
+    ],
+    ids=["hint", "svid", "path", "issued hint", "issued id", "role"],
+)
+def test_a_text_that_is_none(make: Callable[[], object]) -> None:
+    """A text that UTF-8 cannot write is refused where it is given."""
+    with pytest.raises(ConfigError, match=r"UTF-8|a path|a SPIFFE ID"):
+        make()
+
+
+@pytest.mark.parametrize("streams", [0, 1])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda api: api.set_identities([(ID, LONE)]),
+        lambda api: api.set_identities([ID, _foreign()]),
+        lambda api: api.fail("UNAVAILABLE", LONE),
+        lambda api: api.rotate(common_name=LONE),
+    ],
+    ids=["hint", "svid", "status", "name"],
+)
+def test_a_command_with_a_text_that_is_none(
+    command: Callable[[FakeWorkloadApi], object],
+    streams: int,
+    api: FakeWorkloadApi,
+    channel: grpc.Channel,
+) -> None:
+    """It changes nothing: open streams and new calls are served as before."""
+    open_ones = [Watch(channel) for _ in range(streams)]
+    before = [each.raw() for each in open_ones]
+
+    with pytest.raises(ConfigError, match="UTF-8"):
+        command(api)
+
+    assert all(each.silent for each in open_ones)
+    api.publish()
+    assert [each.raw() for each in open_ones] == before
+    assert [each.hint for each in Watch(channel).next().svids] == [""]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 
 from serviceradar_security.errors import ConfigError
+from serviceradar_security.identity.spiffe_id import SpiffeId
 from serviceradar_security.testing import MtlsFiles
 
 if TYPE_CHECKING:
@@ -106,6 +108,66 @@ def test_names_that_there_are_not(names: tuple[str, ...], tmp_path: Path) -> Non
     """A name that no certificate can have is refused by our error."""
     with pytest.raises(ConfigError, match="no certificate for the names"):
         MtlsFiles.write(tmp_path, *names)
+
+
+@pytest.mark.parametrize("name", ["../esc", "/esc", "a/b", "", "a\0b", "\ud800", "root"])
+def test_a_name_that_is_no_file_of_the_folder(name: str, tmp_path: Path) -> None:
+    """Files are written into the folder, and not over the authority: other names are refused."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    files = MtlsFiles.write(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    for write in (MtlsFiles.write, lambda _, **given: files.peer(**given)):
+        with pytest.raises(ConfigError, match="name"):
+            write(folder, name=name)
+
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("ttl", ["x", float("nan"), float("inf"), 1e300, -1e300, -1e9])
+def test_a_life_that_there_is_not(ttl: Any, tmp_path: Path) -> None:
+    """A life that no certificate can have is refused, and the files stay as they were."""
+    files = MtlsFiles.write(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    for write in (files.renew, files.peer):
+        with pytest.raises(ConfigError, match=r"ttl|no certificate"):
+            write(ttl=ttl)
+
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("host", [5, None, "\ud800"])
+def test_a_host_that_is_no_text(host: Any, tmp_path: Path) -> None:
+    """A host name is a text, and is told alone."""
+    with pytest.raises(ConfigError, match=r"host is .*: give a text"):
+        MtlsFiles.write(tmp_path, "localhost", host)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_and_ids_as_elsewhere(tmp_path: Path) -> None:
+    """A folder may be a text, and an ID a `SpiffeId`: they give the same as the other forms."""
+    parsed = SpiffeId.parse("spiffe://example.org/core")
+
+    files = MtlsFiles.write(str(tmp_path), spiffe_id=parsed)
+
+    assert files.cert_file == tmp_path / "service.pem"
+    assert files.spiffe_id == files.peer(spiffe_id=str(parsed)).spiffe_id == str(parsed)
+    files.renew()
+    (leaf,) = x509.load_pem_x509_certificates(files.cert_file.read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [str(parsed)]
+
+
+def test_who_makes_them(tmp_path: Path) -> None:
+    """Files are made by `write` and `peer`, and whoever tries otherwise is told so."""
+    files = MtlsFiles.write(tmp_path)
+    nobody: Any = None
+
+    with pytest.raises(ConfigError, match=r"MtlsFiles\.write\(\.\.\.\)"):
+        MtlsFiles(files.cert_file, files.key_file, files.ca_file, files.names, nobody)
 
 
 def test_a_folder_that_there_is_not(tmp_path: Path) -> None:

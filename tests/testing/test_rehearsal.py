@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from serviceradar_security.errors import ConfigError
-from serviceradar_security.testing import FakeAuthority, Service, rehearse
-from serviceradar_security.testing.rehearsal import REHEARSAL_STEPS, Rehearsal, StepResult
+from serviceradar_security.testing import FakeAuthority, FakeWorkloadApi, Service, rehearse
+from serviceradar_security.testing.rehearsal import (
+    REHEARSAL_STEPS,
+    Rehearsal,
+    StepResult,
+    _play,
+    _stop,
+)
+from serviceradar_security.testing.stage import Stage
+from serviceradar_security.testing.worker import Worker
 from tests.testing.services import (
     PATIENCE,
     Client,
@@ -295,46 +303,51 @@ def test_a_service_is_started_anew_after_a_failure() -> None:
 def test_a_function_that_does_not_return(function: str) -> None:
     """A function that hangs costs its deadline once; what cannot be run any more is said."""
     released = threading.Event()
-    sources: list[X509Source] = []
-
-    def start(endpoint: str) -> X509Source:
-        sources.append(opened(endpoint))
-        return sources[-1]
-
+    functions: dict[str, Any] = {"start": str, "check": len}  # what a busy machine does in time
     try:
-        service = well(**{"start": start, function: lambda _: released.wait(PATIENCE)})
+        service = Service(**{**functions, function: lambda _: released.wait(PATIENCE)})
         begin = time.monotonic()
         done = rehearse(service, steps=["start", "rotation"], timeout=SHORT, hold=HOLD)
         took = time.monotonic() - begin
     finally:
         released.set()
-        for each in sources:
-            each.close()
 
     assert f"`{function}` did not return in 1 s" in str(done.results[0].error)
     assert [each.outcome for each in done.results[:2]] == ["failed", "not run"]
     assert took < PATIENCE / 2
 
 
-def test_a_stop_that_fails_or_hangs() -> None:
-    """What a stop raises is told, and one that hangs has a deadline."""
-    released = threading.Event()
+def test_a_stop_that_fails() -> None:
+    """What a stop raises is told."""
 
     def fails(source: X509Source) -> None:
         source.close()
         raise RuntimeError("cannot stop")
 
-    def hangs(source: X509Source) -> None:
-        source.close()
-        released.wait(PATIENCE)
+    done = rehearse(well(stop=fails), steps=["start"], timeout=PATIENCE, hold=HOLD)
 
+    assert outcomes(done) == {"start": "passed", "stop": "failed"}
+    assert "cannot stop" in str(done.failed[0].error)
+
+
+def test_a_stop_that_hangs() -> None:
+    """A stop that hangs has a deadline, and is told."""
+    released = threading.Event()
+    patient, hurried = Worker(timeout=PATIENCE), Worker(timeout=0.01)
+    service = Service(start=str, check=len, stop=lambda _: released.wait(PATIENCE))
     try:
-        for stop, said in ((fails, "cannot stop"), (hangs, "`stop` did not return")):
-            done = rehearse(well(stop=stop), steps=["start"], timeout=SHORT, hold=HOLD)
-            assert outcomes(done) == {"start": "passed", "stop": "failed"}
-            assert said in str(done.failed[0].error)
+        with FakeWorkloadApi(["spiffe://example.org/x"]) as api:
+            stage = Stage(api, service, patient, timeout=PATIENCE, hold=HOLD)
+            assert _play(stage, "start").outcome == "passed"
+            stage._worker = hurried  # so that a machine that is busy fails nothing but the stop
+            stopped = _stop(stage)
     finally:
         released.set()
+        patient.close()
+        hurried.close()
+
+    assert (stopped.name, stopped.outcome) == ("stop", "failed")
+    assert str(stopped.error) == "`stop` did not return in 0.01 s"
 
 
 # ---- what is asked for -------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import os
 import re
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +20,7 @@ import pytest
 from serviceradar_security import X509Source
 from serviceradar_security.errors import ConfigError
 from serviceradar_security.testing import FakeWorkloadApi
-from tests.testing.client import CORE, DEADLINE
+from tests.testing.client import CORE, DEADLINE, Watch, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,3 +146,111 @@ def test_one_that_was_refused_leaves_alone_what_is_there(path: Path) -> None:
         del mine
         with X509Source(theirs.endpoint) as source:
             source.wait_ready(timeout=DEADLINE)
+
+
+# ---- at once -----------------------------------------------------------------------------------
+
+ROUNDS = 40  # without a lock one in four lets both listen
+
+
+def test_two_at_once(path: Path) -> None:
+    """Of two that start on what somebody left behind one listens, and the other is refused."""
+    pair = [FakeWorkloadApi([each], socket_path=path) for each in (CORE, OTHER)]
+    together = threading.Barrier(2, timeout=DEADLINE)
+    outcomes: list[str] = []
+
+    def start(api: FakeWorkloadApi) -> None:
+        together.wait()
+        try:
+            api.start()
+        except ConfigError as error:
+            outcomes.append("refused" if "another socket of this process" in str(error) else "?")
+        else:
+            outcomes.append("listens")
+
+    for _ in range(ROUNDS):
+        outcomes.clear()
+        with ExitStack() as stack:
+            _bound(path, stack)
+        threads = [threading.Thread(target=start, args=(each,)) for each in pair]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(DEADLINE)
+        assert sorted(outcomes) == ["listens", "refused"]
+        assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - a list of names
+        for api in pair:
+            api.stop()
+        assert os.listdir(path.parent) == []  # noqa: PTH208 - as above
+
+
+def test_a_folder_that_stays_locked(path: Path) -> None:
+    """Who keeps the folder locked is waited for no longer than the fake may wait."""
+    api = FakeWorkloadApi([CORE], socket_path=path, timeout=0.05)
+    held = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="others keep the folder locked"):
+            api.start()
+    finally:
+        os.close(held)
+    assert not path.exists()
+    FakeWorkloadApi([CORE], socket_path=path).start().stop()
+
+
+# ---- in the private folder of another one --------------------------------------------------------
+
+
+def _stop(first: FakeWorkloadApi) -> None:
+    first.stop()
+
+
+def _refused(first: FakeWorkloadApi) -> None:
+    with pytest.raises(ConfigError, match="another socket of this process"):
+        first.start()
+
+
+def _forget(_first: FakeWorkloadApi) -> None:
+    pass
+
+
+@pytest.mark.parametrize("end", [_stop, _refused, _forget])
+def test_a_guest_in_a_private_folder(end: Callable[[FakeWorkloadApi], None]) -> None:
+    """However the owner of the folder ends, the socket of another one in it stays, and serves."""
+    first = FakeWorkloadApi([CORE]).start()
+    path = first.socket_path
+    first.stop(leave_socket=True)
+    with FakeWorkloadApi([OTHER], socket_path=path) as second:
+        end(first)
+        if end is _forget:
+            del first
+            gc.collect()
+        assert path.is_socket()
+        with connected(second) as channel:
+            assert [each.spiffe_id for each in Watch(channel).next().svids] == [OTHER]
+    assert not path.exists()
+    if end is not _forget:
+        first.stop()
+        assert not path.parent.exists()
+    else:
+        path.parent.rmdir()
+
+
+def test_what_others_left_in_a_private_folder() -> None:
+    """A file of somebody in the folder keeps it, also the dead socket of another one."""
+    first = FakeWorkloadApi([CORE]).start()
+    path = first.socket_path
+    first.stop(leave_socket=True)
+    second = FakeWorkloadApi([OTHER], socket_path=path).start()
+    second.stop(leave_socket=True)
+    precious = path.parent / "precious"
+    precious.write_text("data")
+
+    first.stop()
+
+    assert path.is_socket()
+    assert precious.read_text() == "data"
+    precious.unlink()
+    second.stop()
+    first.stop()
+    assert not path.parent.exists()

@@ -26,6 +26,8 @@ from tests.testing.client import (
 if TYPE_CHECKING:
     import grpc
 
+NOBODY = ("PERMISSION_DENIED", "no identity issued")  # as SPIRE says it
+
 
 # ---- what it serves ----------------------------------------------------------------------------
 
@@ -110,14 +112,42 @@ def test_publish_sends_the_authority_of_now(api: FakeWorkloadApi, channel: grpc.
 
 
 def test_set_identities(api: FakeWorkloadApi, channel: grpc.Channel) -> None:
-    """Other identities replace the ones before; none at all is a message without SVIDs."""
+    """Other identities replace the ones before; none at all is SPIRE's refusal (R-WLAPI-10)."""
     watch = Watch(channel)
     watch.next()
 
     api.set_identities([POLLER, CORE])
     assert [each.spiffe_id for each in watch.next().svids] == [POLLER, CORE]
     api.set_identities([])
-    assert list(watch.next().svids) == []
+    assert watch.status() == NOBODY
+    assert api.svids == ()
+    api.set_identities([CORE])
+    assert [each.spiffe_id for each in Watch(channel).next().svids] == [CORE]
+
+
+@pytest.mark.parametrize("action", ["rotate", "publish", "federate", "allow", "drip"])
+def test_nobody_is_never_served_an_empty_message(
+    action: str,
+    api: FakeWorkloadApi,
+    channel: grpc.Channel,
+) -> None:
+    """While there is no identity, each command leaves callers refused, as an agent does."""
+    api.set_identities([])
+    arguments = [FakeAuthority(PARTNER).bundle] if action == "federate" else []
+
+    getattr(api, action)(*arguments)
+
+    assert Watch(channel).status() == NOBODY
+
+
+def test_an_empty_message_on_request(api: FakeWorkloadApi, channel: grpc.Channel) -> None:
+    """The malformed message without SVIDs can be sent as bytes."""
+    watch = Watch(channel)
+    watch.next()
+
+    api.send(b"")
+
+    assert watch.raw() == b""
 
 
 def test_federate_and_defederate(api: FakeWorkloadApi, channel: grpc.Channel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from tests.testing.client import (
     connected,
     eventually,
 )
+from tests.workload.scripts import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,13 +252,69 @@ def test_a_path_that_cannot_be_listened_on(path: str, tmp_path: Path) -> None:
     api.stop()
 
 
+def test_a_process_without_a_thread_left(tmp_path: Path) -> None:
+    """Where no thread can be started the start says so, leaves nothing, and can be tried again."""
+    path = tmp_path / "agent.sock"
+    api = FakeWorkloadApi([CORE], socket_path=path)
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a list of names
+    before = threading.stack_size(2**47)  # more than there are addresses
+    try:
+        with pytest.raises(ConfigError, match="no thread or descriptor left") as caught:
+            api.start()
+    finally:
+        threading.stack_size(before)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208 - as above
+    api.stop()
+
+    with api, connected(api) as channel:
+        Watch(channel).next()
+
+
+def test_a_process_without_a_descriptor_left() -> None:
+    """Where the thread gets no loop the start says so at once, and leaves nothing."""
+    run(
+        """
+        import resource
+        sys.unraisablehook = lambda _: None  # asyncio complains of the loop that it half made
+        api = FakeWorkloadApi([ID], timeout=30)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        for free in range(2):
+            os.close(held.pop())
+        began = time.monotonic()
+        try:
+            api.start()
+        except SecurityError as error:
+            assert "no thread or descriptor left" in str(error), error
+        else:
+            raise AssertionError("it was started")
+        assert time.monotonic() - began < 25
+        for each in held:
+            os.close(each)
+        assert not api.socket_path.parent.exists()
+        with api, X509Source(api.endpoint) as source:
+            source.wait_ready(timeout=10)
+        """,
+    )
+
+
 def test_an_answer_shows_no_message() -> None:
     """What is printed of an answer is its size: there is a private key in it."""
     assert repr(Answer(message=b"secret")) == "Answer(6 bytes, code='', hang=False)"
 
 
 def test_what_it_needs() -> None:
-    """Neither identity nor authority, or an identity that is none, is refused by our errors."""
+    """Neither identity nor authority, or an identity that is none, is refused by our errors.
+
+    An authority without identities refuses its callers as SPIRE does (R-WLAPI-10).
+    """
     with pytest.raises(ConfigError, match="identity or an authority"):
         FakeWorkloadApi([])
     with pytest.raises(SpiffeIdError):
@@ -265,4 +323,4 @@ def test_what_it_needs() -> None:
         FakeWorkloadApi([], authority=FakeAuthority("example.org")) as api,
         connected(api) as channel,
     ):
-        assert list(Watch(channel).next().svids) == []
+        assert Watch(channel).status() == ("PERMISSION_DENIED", "no identity issued")

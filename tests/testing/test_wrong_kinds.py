@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
 
@@ -16,14 +18,18 @@ from serviceradar_security.testing import (
     FakeAuthority,
     FakeWorkloadApi,
     IssuedCertificate,
+    MtlsFiles,
     Service,
     rehearse,
 )
 from serviceradar_security.testing.arguments import MUTATIONS
 from serviceradar_security.testing.authority import IntermediateMutations, Mutations
+from tests.testing.client import Watch, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import grpc
 
 ID: Final = "spiffe://example.org/web"
 TIMEOUT: Final = 10.0  # seconds of each command
@@ -58,10 +64,11 @@ WRONG: Final[dict[str, Any]] = {
     "late time": datetime.max.replace(tzinfo=UTC),
     "function": print,
     "class": int,
-    "path": Path("/"),
+    "path": Path(os.devnull),  # no folder that a wrong call could write into
+    "path out of the folder": "../x",
 }
-# Made by the room itself; and the files of plain mutual TLS, which have tests of their own.
-NOT_MADE_BY_USERS: Final = {"Rehearsal", "StepResult", "MtlsFiles"}
+NOT_MADE_BY_USERS: Final = {"Rehearsal", "StepResult"}  # the room makes them
+PASSED_ON: Final = {"MtlsFiles.block"}  # what a user gives to the configuration
 
 AUTHORITY: Final = FakeAuthority("example.org")
 ISSUED: Final = AUTHORITY.issue_certificate(ID)
@@ -75,6 +82,12 @@ NEEDED: Final[dict[str, dict[str, Any]]] = {
     "FakeWorkloadApi": {"identities": [ID]},
     "FakeWorkloadApi.fail": {"code": "UNAVAILABLE"},
     "FakeWorkloadApi.wait_requests": {"number": 0, "timeout": SHORT},
+    "MtlsFiles": {
+        "cert_file": "a.pem",
+        "key_file": "a-key.pem",
+        "ca_file": "root.pem",
+        "names": ("localhost",),
+    },
     "IssuedCertificate": {"chain": ISSUED.chain, "key": ISSUED.key},
     "Service": {"start": print, "check": print},
     "rehearse": {"service": SERVICE, "steps": ["start"], "timeout": 5.0, "hold": 0.0},
@@ -87,14 +100,14 @@ def _functions() -> Iterator[tuple[str, Callable[..., object]]]:
         offered = getattr(testing, name)
         yield name, offered
         for method in sorted(vars(offered) if inspect.isclass(offered) else ()):
-            if not method.startswith("_") and inspect.isfunction(getattr(offered, method)):
+            if not method.startswith("_") and inspect.isroutine(getattr(offered, method)):
                 yield f"{name}.{method}", getattr(offered, method)
 
 
 def _parameters() -> Iterator[tuple[str, str]]:
     """Give each parameter of each of them; those behind ``**mutations`` one by one."""
     for name, function in _functions():
-        if name.startswith("Service."):
+        if name.startswith("Service.") or name in PASSED_ON:
             continue  # what a user gave
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -106,19 +119,55 @@ def _parameters() -> Iterator[tuple[str, str]]:
 PARAMETERS: Final = list(dict.fromkeys(_parameters()))
 
 
-class Bench:
-    """An authority and a running Workload API, whose state can be compared."""
+def _forms(parameter: str, value: Any) -> Iterator[Any]:
+    """Give a value as it is, and inside of what the parameter holds."""
+    yield value
+    if parameter == "identities":
+        yield [(ID, value)]  # as a hint
+        yield [ID, (value, "hint")]
 
-    def __init__(self) -> None:
+
+class Bench(ExitStack):
+    """An authority, a running Workload API with one open stream, and files; with their state."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.authority = FakeAuthority("example.org")
         self.api = FakeWorkloadApi([ID], authority=self.authority, timeout=TIMEOUT)
+        self.folder = folder
+        self.stream: Watch | None = None
+
+    def __enter__(self) -> Self:
+        self.enter_context(self.api)
+        self.files = MtlsFiles.write(self.folder)
+        return super().__enter__()
+
+    def ready(self) -> None:
+        """End what the calls before have done, and open a stream."""
+        self.api.start()
+        self.api.allow()
+        self.api.set_identities([ID])
+        if self.stream is not None:
+            self.stream.cancel()
+        self.stream = Watch(self._channel)
+        self.stream.next()
+
+    @cached_property
+    def _channel(self) -> grpc.Channel:
+        return self.enter_context(connected(self.api))
 
     def call(self, function: str, **arguments: object) -> object:
         """Call one of the room's functions; all but what is tried is good."""
         given = {**NEEDED.get(function, {}), **arguments}
         owner, _, method = function.partition(".")
         if not method:
+            if owner == "MtlsFiles":
+                given.setdefault("_authority", self.files._authority)
             return getattr(testing, owner)(**given)
+        if owner == "MtlsFiles":
+            first = [given.pop("folder", self.folder)] if method == "write" else []
+            hosts = [given.pop("names")] if "names" in given else []
+            return getattr(self.files, method)(*first, *hosts, **given)
         on: dict[str, object] = {"FakeAuthority": self.authority, "FakeWorkloadApi": self.api}
         return getattr(on[owner], method)(**given)
 
@@ -130,9 +179,10 @@ class Bench:
             self.api.endpoint,
             self.api._answer,
             self.api._pace,
-            dict(self.api._federated),
-            set(self.api._redacted),
+            self.api._offer,
             self.api._listener.running,
+            self.files,
+            {path: path.read_bytes() for path in self.folder.iterdir()},
         )
 
 
@@ -143,6 +193,19 @@ def _refusal(call: Callable[[], object]) -> str:
     except SecurityError as error:
         return str(error)
     return ""
+
+
+def _inside(folder: Path) -> bool:
+    """Tell whether nothing was written beside a folder."""
+    return list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that is alone in another one."""
+    made = tmp_path / "alone"
+    made.mkdir()
+    return made
 
 
 def test_the_matrix_is_whole() -> None:
@@ -157,17 +220,25 @@ def test_the_matrix_is_whole() -> None:
     ("function", "parameter"),
     [pytest.param(*each, id="-".join(each)) for each in PARAMETERS],
 )
-def test_a_parameter(function: str, parameter: str) -> None:
+def test_a_parameter(
+    function: str,
+    parameter: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """No value of it gives a foreign error; what is refused has changed nothing, in one line."""
-    bench = Bench()
-    with bench.api:
+    monkeypatch.chdir(folder)
+    with Bench(folder) as bench:
         for kind, value in WRONG.items():
-            before = bench.state()
-            told = _refusal(partial(bench.call, function, **{parameter: value}))
-            waited = "within" in told
-            assert not told or waited or bench.state() == before, kind
-            assert "\n" not in told, kind
-            assert told or kind != "object", "nothing takes just anything"
+            for form in _forms(parameter, value):
+                bench.ready()
+                before = bench.state()
+                told = _refusal(partial(bench.call, function, **{parameter: form}))
+                waited = "within" in told
+                assert not told or waited or bench.state() == before, kind
+                assert "\n" not in told, kind
+                assert told or kind != "object", "nothing takes just anything"
+                assert _inside(folder), kind
 
 
 @pytest.mark.parametrize("name", IntermediateMutations.__annotations__)
@@ -197,10 +268,10 @@ def test_a_mutation_of_intermediates(name: str) -> None:
     ],
     ids="-".join,
 )
-def test_what_no_certificate_can_be(mutations: dict[str, Any]) -> None:
+def test_what_no_certificate_can_be(mutations: dict[str, Any], folder: Path) -> None:
     """What the makers of certificates refuse is an error of ours, and nothing is sent."""
-    bench = Bench()
-    with bench.api:
+    with Bench(folder) as bench:
+        bench.ready()
         before = bench.state()
         with pytest.raises(ConfigError):
             bench.api.rotate(**mutations)
@@ -224,10 +295,10 @@ def test_what_no_certificate_can_be(mutations: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_identities_are_set_whole_or_not_at_all(identities: Any) -> None:
+def test_identities_are_set_whole_or_not_at_all(identities: Any, folder: Path) -> None:
     """One that cannot be served keeps the others from being served, too."""
-    bench = Bench()
-    with bench.api:
+    with Bench(folder) as bench:
+        bench.ready()
         bench.api.redact(ID)
         before = bench.state()
         with pytest.raises(SecurityError):

@@ -67,6 +67,31 @@ def _is_aware(value: object) -> bool:
     return isinstance(value, datetime) and value.utcoffset() is not None
 
 
+def _is_text(value: object) -> bool:
+    """Tell whether this can be written in UTF-8, as protobuf, HTTP/2 and certificates need it."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_path(value: object) -> bool:
+    try:
+        return (
+            isinstance(value, str | os.PathLike)
+            and isinstance(os.fspath(value), str)
+            and (os.fsencode(value) is not None)
+        )
+    except (TypeError, UnicodeEncodeError):
+        return False
+
+
+def _is_file_name(value: object) -> bool:
+    return (
+        isinstance(value, str) and _is_text(value) and value != "" and not set(value) & {"/", "\0"}
+    )
+
+
 def _is_extension(value: object) -> bool:
     match value:
         case (x509.ExtensionType(), bool()):
@@ -75,13 +100,17 @@ def _is_extension(value: object) -> bool:
             return False
 
 
-_TEXT: Final = _Rule(_is(str), "a text")
-_TEXTS: Final = _listed(_is(str), "texts")
+_TEXT: Final = _Rule(_is_text, "a text that UTF-8 can write")
+_TEXTS: Final = _listed(_is_text, "texts that UTF-8 can write")
 _FLAG: Final = _Rule(_is(bool), "True or False")
 _TIME: Final = _Rule(_is_aware, "a datetime with a time zone")
 _FUNCTION: Final = _Rule(callable, "a function")
-_ID: Final = _Rule(_is(SpiffeId, str), "a SPIFFE ID")
-_DOMAIN: Final = _Rule(_is(TrustDomain, str), "a trust domain")
+_PATH: Final = _Rule(_is_path, "a path")
+_ID: Final = _Rule(lambda value: isinstance(value, SpiffeId) or _is_text(value), "a SPIFFE ID")
+_DOMAIN: Final = _Rule(
+    lambda value: isinstance(value, TrustDomain) or _is_text(value),
+    "a trust domain",
+)
 _EXTENSIONS: Final = _listed(_is_extension, "pairs of an extension and True or False")
 _LENGTH: Final = _optional(_whole(0, 2**31 - 1))
 
@@ -125,17 +154,25 @@ MUTATIONS: Final[Mapping[str, _Rule | None]] = {
 _ARGUMENTS: Final[Mapping[str, _Rule]] = {
     "bundle": _Rule(_is(TrustBundle), "a TrustBundle"),
     "chain": _listed(_is(x509.Certificate), "certificates"),
+    "ca_file": _PATH,
+    "cert_file": _PATH,
     "check": _FUNCTION,
+    "folder": _PATH,
     "hint": _TEXT,
+    "host": _TEXT,
+    "keep_old": _FLAG,
     "key": _Rule(_is(*_KEYS), "a private key"),
+    "key_file": _PATH,
     "key_type": _TEXT,
     "leave_socket": _FLAG,
+    "name": _Rule(_is_file_name, "the name of a file, without a folder"),
+    "names": _TEXTS,
     "now": _FUNCTION,
     "message_size": _whole(0, _LARGEST_MESSAGE),
     "number": _whole(0, 2**63 - 1),
     "presented": _optional(_FUNCTION),
     "size": _whole(1, _LARGEST_MESSAGE),
-    "socket_path": _optional(_Rule(_is(str, os.PathLike), "a path")),
+    "socket_path": _optional(_PATH),
     "spiffe_id": _ID,
     "start": _FUNCTION,
     "stop": _FUNCTION,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from serviceradar_security.errors import ConfigError, SpiffeIdError
 from serviceradar_security.identity.spiffe_id import SpiffeId
+from serviceradar_security.testing.arguments import check
 from serviceradar_security.testing.certificates import (
     extended_usage,
     key_usage,
@@ -24,15 +26,16 @@ from serviceradar_security.testing.certificates import (
     make_key,
     sign_certificate,
 )
+from serviceradar_security.workload.live import check_seconds
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import trustme
 
     from serviceradar_security.testing.certificates import SigningKey
 
 __all__ = ["MtlsFiles"]
+
+_ROOT: Final = "root"  # what the file of authorities is called
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class _Authority:
 @dataclass(frozen=True, slots=True)
 class MtlsFiles:
     """Files of one party of mutual TLS, for the mode ``mtls`` and other software that reads files.
+
+    Made by `write` and `peer`.
 
     Attributes:
         cert_file: Its certificate chain, in PEM.
@@ -61,13 +66,20 @@ class MtlsFiles:
     _authority: _Authority = field(repr=False, compare=False)
     spiffe_id: str = ""
 
+    def __post_init__(self) -> None:
+        check(cert_file=self.cert_file, key_file=self.key_file, ca_file=self.ca_file)
+        check(names=self.names, spiffe_id=self.spiffe_id)
+        given: object = self._authority
+        if not isinstance(given, _Authority):
+            raise ConfigError("MtlsFiles are made by MtlsFiles.write(...) and peer(...)")
+
     @classmethod
     def write(
         cls,
-        folder: Path,
+        folder: str | Path,
         *names: str,
         name: str = "service",
-        spiffe_id: str = "",
+        spiffe_id: SpiffeId | str = "",
         ttl: float | None = None,
     ) -> Self:
         """Make an authority and a certificate, and write them.
@@ -75,13 +87,15 @@ class MtlsFiles:
         Args:
             folder: Where to; it must exist.
             *names: Host names and addresses; none stands for ``localhost`` and ``127.0.0.1``.
-            name: What the files of this party are called.
+            name: What the files of this party are called; not ``root``.
             spiffe_id: A SPIFFE ID that the certificate names as well.
             ttl: Life of the certificate in seconds from now; None for years.
 
         Raises:
-            ConfigError: trustme is not installed, a name is none, or the files cannot be written.
+            ConfigError: trustme is not installed, a name is none, an argument is of the wrong
+                kind, or the files cannot be written.
         """
+        check(folder=folder)
         try:
             import trustme  # noqa: PLC0415 - of the extra, and only here
         except ImportError as error:
@@ -90,22 +104,25 @@ class MtlsFiles:
             ) from error
         authority = _Authority(trustme.CA())
         hosts = names or ("localhost", "127.0.0.1")
-        return cls._written(authority, folder, hosts, name=name, spiffe_id=spiffe_id, ttl=ttl)
+        return cls._written(authority, Path(folder), hosts, name=name, spiffe_id=spiffe_id, ttl=ttl)
 
     def peer(
         self,
         *names: str,
         name: str = "peer",
-        spiffe_id: str = "",
+        spiffe_id: SpiffeId | str = "",
         ttl: float | None = None,
     ) -> Self:
         """Write the files of another party of the same authority, beside these.
 
         Args:
             *names: Its host names and addresses; none takes those of this one.
-            name: What its files are called.
+            name: What its files are called; not ``root``.
             spiffe_id: A SPIFFE ID that its certificate names as well.
             ttl: Life of its certificate in seconds from now; None for years.
+
+        Raises:
+            ConfigError: As for `write`.
         """
         folder, hosts = self.cert_file.parent, names or self.names
         return self._written(
@@ -117,6 +134,9 @@ class MtlsFiles:
 
         Args:
             ttl: Its life in seconds from now; None for years, negative for one that has expired.
+
+        Raises:
+            ConfigError: That is no life, or the files cannot be written.
         """
         folder, name = self.cert_file.parent, self.cert_file.stem
         self._written(
@@ -131,7 +151,11 @@ class MtlsFiles:
 
         Args:
             keep_old: Leave the old authority in the file, before the new one is alone in it.
+
+        Raises:
+            ConfigError: An argument is of the wrong kind, or the file cannot be written.
         """
+        check(keep_old=keep_old)
         import trustme  # noqa: PLC0415 - of the extra, and it was there when the files were made
 
         old = self._authority.root.cert_pem.bytes() if keep_old else b""
@@ -162,25 +186,32 @@ class MtlsFiles:
         names: tuple[str, ...],
         *,
         name: str,
-        spiffe_id: str,
+        spiffe_id: SpiffeId | str,
         ttl: float | None,
     ) -> Self:
+        check(name=name, spiffe_id=spiffe_id)
+        for each in names:
+            check(host=each)
+        if name == _ROOT:
+            raise ConfigError(f"{_ROOT}.pem is the file of authorities: take another name")
+        if ttl is not None:
+            check_seconds("ttl", ttl)
         files = cls(
             cert_file=folder / f"{name}.pem",
             key_file=folder / f"{name}-key.pem",
-            ca_file=folder / "root.pem",
+            ca_file=folder / f"{_ROOT}.pem",
             names=names,
             _authority=authority,
-            spiffe_id=spiffe_id,
+            spiffe_id=str(spiffe_id),
         )
         end = None if ttl is None else datetime.now(UTC) + timedelta(seconds=ttl)
-        chain, key = _issue(authority.root, names, spiffe_id, end)
+        chain, key = _issue(authority.root, names, files.spiffe_id, end)
         try:
             if not files.ca_file.exists():
                 _replace(files.ca_file, authority.root.cert_pem.bytes())
             _replace(files.cert_file, chain)
             _replace(files.key_file, key)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in the path
             raise ConfigError(f"the files for mutual TLS cannot be written: {error}") from error
         return files
 
@@ -196,7 +227,7 @@ def _issue(
         issued = root.issue_cert(*names, not_after=end)
         if spiffe_id:
             return _issue_with_id(root, names, SpiffeId.parse(spiffe_id), end)
-    except (ValueError, SpiffeIdError) as error:
+    except (ValueError, TypeError, OverflowError, SpiffeIdError) as error:
         raise ConfigError(f"no certificate for the names {list(names)}: {error}") from error
     chain = b"".join(each.bytes() for each in issued.cert_chain_pems)
     return chain, issued.private_key_pem.bytes()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -12,9 +12,10 @@ from serviceradar_security._proto.workload_pb2 import X509SVID, X509SVIDResponse
 from serviceradar_security.errors import ConfigError
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
-from serviceradar_security.testing.arguments import check_mutations
+from serviceradar_security.testing.arguments import check, check_mutations
 from serviceradar_security.testing.authority import FakeAuthority, Mutations
 from serviceradar_security.testing.certificates import IssuedCertificate
+from serviceradar_security.testing.server import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from serviceradar_security.identity.bundle import TrustBundle
 
 __all__ = [
+    "NOBODY",
     "Change",
     "Given",
     "Identity",
     "Material",
+    "Offer",
     "all_wanted",
     "grown",
     "issuer",
@@ -38,6 +41,8 @@ Given = SpiffeId | str | tuple[SpiffeId | str, str] | X509Svid | IssuedCertifica
 """What a user may ask to be served."""
 Material = X509Svid | IssuedCertificate
 """What can be served: a good SVID, or a certificate that may break every rule."""
+
+NOBODY: Final = Answer(code="PERMISSION_DENIED", text="no identity issued")  # as SPIRE says it
 
 
 class Change(Mutations, total=False):
@@ -63,11 +68,15 @@ def _wanted(given: Given) -> Identity | Material:
         ConfigError: It is something else.
     """
     match given:
-        case X509Svid() | IssuedCertificate():
+        case X509Svid():
+            check(hint=given.hint)
+            return given
+        case IssuedCertificate():
             return given
         case SpiffeId() | str():
             return Identity(_parsed(given))
         case (SpiffeId() | str() as spiffe_id, str(hint)):
+            check(hint=hint)
             return Identity(_parsed(spiffe_id), hint)
         case _:
             raise ConfigError(
@@ -136,6 +145,37 @@ def made(
         else each
         for each in asked
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is served at a time; another one takes its place as a whole.
+
+    Attributes:
+        wanted: What was asked for.
+        issued: What was issued for it.
+        redacted: The IDs that are taken back.
+        federated: The bundles of other trust domains.
+    """
+
+    wanted: tuple[Identity | Material, ...]
+    issued: tuple[Material, ...]
+    redacted: frozenset[str] = frozenset()
+    federated: Mapping[TrustDomain, TrustBundle] = field(default_factory=dict)
+
+    @property
+    def served(self) -> tuple[Material, ...]:
+        """What is left of it when some are taken back."""
+        return tuple(each for each in self.issued if str(each.spiffe_id) not in self.redacted)
+
+    def message(self, bundle: TrustBundle) -> bytes:
+        """Write the message that serves it, with this bundle of the authority."""
+        return response(self.served, bundle, self.federated)
+
+    def answer(self, bundle: TrustBundle) -> Answer:
+        """Give the answer that serves it, with this bundle of the authority."""
+        # No agent sends an empty message: who has no identity is refused (R-WLAPI-10).
+        return Answer(message=self.message(bundle)) if self.served else NOBODY
 
 
 def response(

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from serviceradar_security.errors import ConfigError, WorkloadApiError
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.svid import X509Svid
+from serviceradar_security.testing.addresses import TcpAddress, UnixAddress
 from serviceradar_security.testing.arguments import check
-from serviceradar_security.testing.listener import Listener, TcpAddress, UnixAddress
+from serviceradar_security.testing.listener import Listener
 from serviceradar_security.testing.served import (
+    NOBODY,
     Change,
     Given,
-    Material,
+    Offer,
     all_wanted,
     grown,
     issuer,
     made,
-    response,
 )
 from serviceradar_security.testing.server import Answer, Pace, ServerConnection
 from serviceradar_security.workload.live import check_seconds
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["FakeWorkloadApi"]
 
 _OVERSIZE: Final = 64 * 1024 * 1024 + 1  # more than an X509Source takes by default
-_NOBODY: Final = Answer(code="PERMISSION_DENIED", text="no identity issued")  # as SPIRE says it
 
 
 class FakeWorkloadApi:
@@ -79,24 +80,21 @@ class FakeWorkloadApi:
         check_seconds("timeout", timeout, least=0.001, finite=True)
         self._ttl = ttl
         self._timeout = timeout
-        self._wanted = all_wanted(identities)
-        self.authority: FakeAuthority = issuer(self._wanted, authority)
-        self._redacted: set[str] = set()
-        self._federated: dict[TrustDomain, TrustBundle] = {}
-        self._answer = Answer()
+        wanted = all_wanted(identities)
+        self.authority: FakeAuthority = issuer(wanted, authority)
         self._pace: Pace | None = None
         self._open: set[ServerConnection] = set()
         self._requests = 0
         self._called = threading.Condition()
-        self._address = TcpAddress() if tcp else UnixAddress(socket_path)
+        self._address = TcpAddress() if tcp else UnixAddress(socket_path, timeout=timeout)
         self._listener = Listener(
             self._address,
             self._connect,
             abort=self._abort,
             timeout=timeout,
         )
-        self._issued: list[Material] = made(self._wanted, self.authority, ttl=ttl)
-        self._answer = self._serving()
+        self._offer = Offer(tuple(wanted), tuple(made(wanted, self.authority, ttl=ttl)))
+        self._answer = self._offer.answer(self.authority.bundle)
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -129,7 +127,7 @@ class FakeWorkloadApi:
     @property
     def svids(self) -> tuple[X509Svid, ...]:
         """The SVIDs that are served now; other certificates that were given are not among them."""
-        return tuple(each for each in self._served if isinstance(each, X509Svid))
+        return tuple(each for each in self._offer.served if isinstance(each, X509Svid))
 
     def wait_requests(self, number: int, *, timeout: float | None = None) -> None:
         """Wait until so many calls came since the beginning.
@@ -157,7 +155,8 @@ class FakeWorkloadApi:
         """Listen on the socket; one that nobody listens on is replaced, any other file is not.
 
         Raises:
-            ConfigError: The address cannot be listened on, or somebody does.
+            ConfigError: The address cannot be listened on, or somebody does; or the process has no
+                thread or descriptor left for it.
         """
         self._listener.start()
         return self
@@ -188,7 +187,7 @@ class FakeWorkloadApi:
         self.stop()
 
     def __repr__(self) -> str:
-        ids = ", ".join(str(each.spiffe_id) for each in self._wanted)
+        ids = ", ".join(str(each.spiffe_id) for each in self._offer.wanted)
         return f"FakeWorkloadApi([{ids}], {self._address})"
 
     # ---- what it serves ------------------------------------------------------------------------
@@ -207,8 +206,8 @@ class FakeWorkloadApi:
                 send can be given as a certificate.
             ConfigError: There is no such mutation, or no such certificate can be made.
         """
-        self._issued = made(self._wanted, self.authority, ttl=self._ttl, mutations=mutations)
-        self._serve()
+        issued = made(self._offer.wanted, self.authority, ttl=self._ttl, mutations=mutations)
+        self._serve(replace(self._offer, issued=tuple(issued)))
         return self.svids
 
     def rotate_authority(self) -> None:
@@ -221,19 +220,17 @@ class FakeWorkloadApi:
 
     def publish(self) -> None:
         """Send the identities as they are, with the authority's bundle of now."""
-        self._serve()
+        self._serve(self._offer)
 
     def set_identities(self, identities: Sequence[Given]) -> None:
-        """Serve these identities from now on.
+        """Serve these identities from now on; with none, calls are answered as `deny` does.
 
         Raises:
             SecurityError: One of them cannot be served: those of before are.
         """
-        asked = all_wanted(identities)
-        self._issued = made(asked, self.authority, ttl=self._ttl)
-        self._wanted = asked
-        self._redacted.clear()
-        self._serve()
+        wanted = all_wanted(identities)
+        issued = made(wanted, self.authority, ttl=self._ttl)
+        self._serve(Offer(tuple(wanted), tuple(issued), federated=self._offer.federated))
 
     def federate(self, bundle: TrustBundle) -> None:
         """Send the bundle of another trust domain along.
@@ -242,8 +239,8 @@ class FakeWorkloadApi:
             ConfigError: It is no `TrustBundle`.
         """
         check(bundle=bundle)
-        self._federated[bundle.trust_domain] = bundle
-        self._serve()
+        federated = {**self._offer.federated, bundle.trust_domain: bundle}
+        self._serve(replace(self._offer, federated=federated))
 
     def defederate(self, trust_domain: TrustDomain | str) -> None:
         """Send the bundle of another trust domain no more.
@@ -253,8 +250,8 @@ class FakeWorkloadApi:
         """
         check(trust_domain=trust_domain)
         name = TrustDomain.parse(trust_domain) if isinstance(trust_domain, str) else trust_domain
-        self._federated.pop(name, None)
-        self._serve()
+        federated = {k: v for k, v in self._offer.federated.items() if k != name}
+        self._serve(replace(self._offer, federated=federated))
 
     def redact(self, identity: SpiffeId | str) -> None:
         """Take one identity back, until `allow` or `set_identities`; the others stay as they are.
@@ -265,10 +262,9 @@ class FakeWorkloadApi:
             ConfigError: It is not served.
         """
         check(spiffe_id=identity)
-        if str(identity) not in {str(each.spiffe_id) for each in self._served}:
+        if str(identity) not in {str(each.spiffe_id) for each in self._offer.served}:
             raise ConfigError(f"{identity} cannot be taken back: it is not served")
-        self._redacted.add(str(identity))
-        self._serve()
+        self._serve(replace(self._offer, redacted=self._offer.redacted | {str(identity)}))
 
     def expire(self) -> tuple[X509Svid, ...]:
         """Issue every identity anew with an end that is over, and send it."""
@@ -282,13 +278,12 @@ class FakeWorkloadApi:
 
     def allow(self) -> None:
         """End every fault: serve all identities again, at full speed."""
-        self._redacted.clear()
         self._set_pace(None)
-        self._serve()
+        self._serve(replace(self._offer, redacted=frozenset()))
 
     def deny(self) -> None:
         """Answer as SPIRE does to a workload without a registration entry."""
-        self._change(_NOBODY)
+        self._change(NOBODY)
 
     def fail(self, code: str, text: str = "") -> None:
         """End the open streams, and answer every call, with this status code.
@@ -320,7 +315,7 @@ class FakeWorkloadApi:
         check_seconds("pause", pause, least=0.0, finite=True)
         check(size=size)
         self._set_pace(Pace(size, pause))
-        self._serve()
+        self._serve(self._offer)
 
     def end_stream(self) -> None:
         """End the open streams with OK; new calls are served as before."""
@@ -339,24 +334,16 @@ class FakeWorkloadApi:
     def oversize(self, size: int = _OVERSIZE) -> None:
         """Send what is served on the open streams, grown to so many bytes by an unknown field."""
         check(message_size=size)
-        self.send(grown(self._message(), size))
+        self.send(grown(self._offer.message(self.authority.bundle), size))
 
     # ---- inside --------------------------------------------------------------------------------
 
-    @property
-    def _served(self) -> list[Material]:
-        return [each for each in self._issued if str(each.spiffe_id) not in self._redacted]
-
-    def _message(self) -> bytes:
-        return response(self._served, self.authority.bundle, self._federated)
-
-    def _serving(self) -> Answer:
-        if self._redacted and not self._served:
-            return _NOBODY
-        return Answer(message=self._message())
-
-    def _serve(self) -> None:
-        self._change(self._serving())
+    def _serve(self, offer: Offer) -> None:
+        answer = offer.answer(
+            self.authority.bundle
+        )  # first: what cannot be written changes nothing
+        self._offer = offer
+        self._change(answer)
 
     def _change(self, answer: Answer) -> None:
         self._answer = answer
