@@ -2,6 +2,7 @@
 
 Where its files name a KV store (`kv_address`, and whom to expect there in `kv_security`), it
 follows the document ``config/pollers/POLLER_ID.json``, which may change all but what is security.
+In whose name it reports is security here, too: the local files decide that, once.
 
 Run: python -m examples.poller examples/poller/poller.json
 """
@@ -41,6 +42,7 @@ from serviceradar_security import (
     SecurityProvider,
     load_config,
 )
+from serviceradar_security.config import PROTECTED_PATHS
 from serviceradar_security.kv import KV_CHANNEL_OPTIONS, KvOverlay
 
 if TYPE_CHECKING:
@@ -50,8 +52,13 @@ if TYPE_CHECKING:
     from serviceradar_security.config import Config
     from serviceradar_security.kv import KvStatus
 
-LEAST = 0.01  # seconds between two reports, whatever a document says
+LEAST, MOST = 0.01, 86_400.0  # seconds between two reports, whatever a document says
 LOOK = 0.1  # seconds between two looks at what changed
+SHOWN = 20  # paths of a refusal that are logged
+WHO = ("poller_id", "partition", "source_ip")
+PROTECTED = PROTECTED_PATHS.with_paths(
+    *WHO, reason="says in whose name this poller reports", name="poller"
+)
 LARGE = 5  # above this many services a report goes in chunks, as the platform's pollers do it
 
 
@@ -61,12 +68,10 @@ class Settings:
 
     Attributes:
         interval: Seconds between two reports.
-        who: Who reports, as the file has it.
         services: The checks of every agent.
     """
 
     interval: float
-    who: dict[str, Any]
     services: list[dict[str, str]]
 
     @classmethod
@@ -74,9 +79,9 @@ class Settings:
         """Read and check all of it, before any of it is used."""
         document = config.document
         interval = seconds(document, "poll_interval")
-        if interval < LEAST:
-            raise ConfigError(f"poll_interval: must be {LEAST:g} s or more")
-        return cls(interval, identification(document), checks(document))
+        if not LEAST <= interval <= MOST:
+            raise ConfigError(f"poll_interval: must be from {LEAST:g} s to {MOST:g} s")
+        return cls(interval, checks(document))
 
 
 class Running:
@@ -104,8 +109,11 @@ def main() -> int:
     start_logging()
     try:
         overlay = read_overlay(options.overlay)
-        config = load_config(options.config, overlay=overlay, pinned=options.pinned)
+        config = load_config(
+            options.config, overlay=overlay, pinned=options.pinned, protected=PROTECTED
+        )
         core_address = setting(config.document, "core_address")
+        who = identification(config.document)
         running = Running(config)
         provider = SecurityProvider.open(config.security_block("core_security"))
     except SecurityError as error:
@@ -127,7 +135,7 @@ def main() -> int:
         stopped = stop_event()
         log_identity("ready", security)
         with security.source.subscribe(lambda _: log_identity("rotated", security)):
-            sent, failed = poll(PollerServiceStub(channel), running, kv, stopped)
+            sent, failed = poll(PollerServiceStub(channel), who, running, kv, stopped)
     log("stopped", sent=sent, failed=failed)
     return 0
 
@@ -150,7 +158,11 @@ def follow_kv(config: Config, watch: ConfigWatch) -> Iterator[KvOverlay | None]:
 
 
 def poll(
-    core: PollerServiceStub, running: Running, kv: KvOverlay | None, stopped: threading.Event
+    core: PollerServiceStub,
+    who: dict[str, Any],
+    running: Running,
+    kv: KvOverlay | None,
+    stopped: threading.Event,
 ) -> tuple[int, int]:
     """Report again and again; give how many reports were sent, and how many failed."""
     sent = failed = 0
@@ -161,7 +173,7 @@ def poll(
         # Every fifth report is of all services, and large.
         services = settings.services if sent % 5 == 0 else settings.services[:LARGE]
         try:
-            report(core, settings.who, [status(each) for each in services])
+            report(core, who, [status(each) for each in services])
         except grpc.RpcError as error:
             failed += 1
             log("failed", code=error.code().name, text=error.details())
@@ -184,7 +196,8 @@ def show_kv(kv: KvOverlay | None, shown: KvStatus | None) -> KvStatus | None:
     if shown is None or now.state is not shown.state:
         log("kv", state=now.state.value, cause=now.cause, advice=now.advice)
     if now.refused > (0 if shown is None else shown.refused):
-        log("overlay_refused", paths=now.refused_paths, text=now.refusal)
+        paths = now.refused_paths
+        log("overlay_refused", paths=paths[:SHOWN], path_count=len(paths), text=now.refusal)
     return now
 
 
@@ -209,8 +222,8 @@ def report(core: PollerServiceStub, who: dict[str, Any], statuses: list[ServiceS
 
 
 def identification(document: Mapping[str, object]) -> dict[str, Any]:
-    """Say who reports, as the file has it."""
-    return {name: setting(document, name) for name in ("poller_id", "partition", "source_ip")}
+    """Say who reports, as the local files have it."""
+    return {name: setting(document, name) for name in WHO}
 
 
 def checks(document: Mapping[str, Any]) -> list[dict[str, str]]:

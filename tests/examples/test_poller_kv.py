@@ -26,6 +26,7 @@ HOSTILE = {
     "core_security": {"mode": "none"},
     "agents": {"k8s-agent": {"Security": None}},
 }
+IMPOSTOR = {"poll_interval": "2h", "poller_id": "other", "Partition": "other", "source_ip": None}
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Platform:
         mark = self.core.mark()
         reports = self.core.wait_for("report", count=count, since=mark)
         assert {each["caller"] for each in reports} == {IDS["poller"]}
+        assert {each["poller"] for each in reports} == {"k8s-poller"}
         assert self.poller.events("failed") == []
 
 
@@ -106,13 +108,21 @@ def test_overlays_through_a_watch(platform: Platform) -> None:
     assert poller.wait_for("kv", since=mark)[0]["state"] == "REFUSED"
     platform.expect_reports()
 
-    for useless in ("soon", "0s"):  # nothing of security, and no use either
+    mark = platform.put(IMPOSTOR)  # in whose name it reports is not the store's to say
+    refused = poller.wait_for("overlay_refused", since=mark)[0]
+    assert set(refused["paths"]) == {"poller_id", "Partition", "source_ip"}
+    assert refused["path_count"] == 3
+    assert "in whose name" in refused["text"]
+    platform.expect_reports()
+
+    # Nothing of security, and no use either.
+    for useless in ("soon", "0s", "86400.1s", f"{'9' * 400}s"):
         mark = platform.put({"poll_interval": useless})
         refused = poller.wait_for("overlay_refused", since=mark)[0]
         assert "poll_interval: must be" in refused["text"]
         platform.expect_reports()
 
-    mark = platform.put({"poll_interval": "50ms", "partition": "other"})
+    mark = platform.put({"poll_interval": "50ms", "listen_addr": ":1"})
     assert poller.wait_for("overlay_accepted", since=mark)[0]["poll_interval"] == 0.05
     poller.wait_for("kv", since=mark, where=lambda e: e["state"] == "FOLLOWING")
     platform.expect_reports()

@@ -49,7 +49,8 @@ class Store:
         self.keys: set[str] = set()
         self.raw: bytes | None = None  # sent on streams instead of a message
         self.raw_answer: bytes | None = None  # likewise, instead of an answer
-        self.flood = 0  # how many documents a stream begins with
+        self.flood = 0  # how many documents the next stream begins with; 0 after they were sent
+        self.flood_of = b'{"poll_interval": "%dms"}'
         self.polite = False  # streams end after their first message
         self.get_code: grpc.StatusCode | None = None
         self.watch_code: grpc.StatusCode | None = None
@@ -112,10 +113,11 @@ class Store:
         if value is not None:
             yield self._message(value)
         for number in range(self.flood):
-            document = b'{"poll_interval": "%dms"}' % number
+            document = self.flood_of % number
             with self.changed:
                 self.value = document  # what a question in between is answered with
             yield self._message(document)
+        self.set(flood=0)
         while not self.polite:
             with self.changed:
                 while self.version == version and not self._over(context):

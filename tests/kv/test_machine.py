@@ -25,7 +25,7 @@ from serviceradar_security.kv.events import (
     Unreadable,
 )
 from serviceradar_security.kv.failure import ADVICE, Failure, Kind, failure_of, retry_delay
-from serviceradar_security.kv.machine import LASTING, SETTLING, Machine
+from serviceradar_security.kv.machine import CALM, LASTING, SETTLING, Machine
 from serviceradar_security.kv.status import KvDocument, KvState, Moment
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Drive:
     """A machine, its clock, and what it decided; documents are settled as the test says."""
 
     refusing: bool = False
+    passing: bool = False  # whether what is refused may be taken another time
     random: float = 0.5  # no jitter
     time: float = 0.0
     actions: list[Action] = field(default_factory=list)
@@ -73,7 +74,8 @@ class Drive:
             for action in self.machine.step(event, self.now):
                 done.append(action)
                 if isinstance(action, Apply):
-                    self.step(Settled(Refusal("no", ("a",)) if self.refusing else None))
+                    refusal = Refusal("no", ("a",), passing=self.passing)
+                    self.step(Settled(refusal if self.refusing else None))
         self.actions += done
         return tuple(done)
 
@@ -202,6 +204,7 @@ def test_next_attempt_is_when_it_will_be() -> None:
         (Kind.UNSUPPORTED, [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]),
         (Kind.TOO_LARGE, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0]),
         (Kind.FAILED, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]),
+        (Kind.BROKEN, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]),
     ],
 )
 def test_attempts_become_rarer(kind: Kind, delays: list[float]) -> None:
@@ -425,6 +428,119 @@ def test_a_refused_document_is_judged_once() -> None:
     assert drive.count(Apply) == 3  # it is no longer the newest, and is judged again
 
 
+def until_applied(drive: Drive) -> float:
+    """Let time pass until a document is handed over again, and give how long that took."""
+    began, before = drive.time, drive.count(Apply)
+    while drive.count(Apply) == before:
+        if Ask() in drive.wake():
+            drive.step(Answered(DOCUMENT))
+    return drive.time - began
+
+
+def test_what_could_not_be_applied_is_tried_again_ever_more_rarely() -> None:
+    """The wait doubles to five minutes, and the document counts as refused once until it is taken."""
+    drive = Drive(refusing=True, passing=True)
+    drive.step(Started(), Answered(DOCUMENT))
+    waited = [until_applied(drive) for _ in range(11)]
+    assert waited == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300])
+    status = drive.machine.status()
+    assert (status.state, status.refused, status.updates) == (KvState.REFUSED, 1, 0)
+    assert "tried again" in status.advice
+    assert status.next_apply == EPOCH + timedelta(seconds=drive.time + 300)
+    drive.refusing = False
+    until_applied(drive)
+    status = drive.machine.status()
+    assert (status.state, status.updates, status.next_apply) == (KvState.FOLLOWING, 1, None)
+    assert drive.actions.count(Apply(DOCUMENT)) == drive.count(Apply) == 13
+
+
+def test_what_the_service_judged_is_not_tried_again() -> None:
+    """The same document would be refused the same way."""
+    drive = Drive(refusing=True)
+    drive.step(Started(), Answered(DOCUMENT))
+    while drive.time < 3600.0:
+        if Ask() in drive.wake():
+            drive.step(Answered(DOCUMENT))
+    assert drive.count(Apply) == 1
+    assert drive.machine.status().next_apply is None
+
+
+@pytest.mark.parametrize(
+    ("event", "applied"),
+    [
+        (Told(b"{}"), Apply(b"{}")),
+        (Told(b""), Apply(None)),
+        (Told(b"x" * (LIMIT + 1)), None),
+        (Unreadable("no message"), None),
+        (Closed(), None),
+    ],
+    ids=["other", "deleted", "too large", "unreadable", "closed"],
+)
+def test_only_the_newest_document_is_tried_again(event: Event, applied: Apply | None) -> None:
+    """Whatever comes after a document that could not be applied takes its place, and its wait."""
+    drive = Drive(refusing=True, passing=True)
+    drive.step(Started(), Answered(DOCUMENT))
+    until_applied(drive)
+    drive.actions.clear()
+    drive.refusing = False
+    drive.step(event)
+    assert drive.machine.status().next_apply is None
+    drive.time += 10.0
+    drive.step(Tick())
+    assert [each for each in drive.actions if isinstance(each, Apply)] == (
+        [] if applied is None else [applied]
+    )
+
+
+def test_a_deletion_that_could_not_be_applied_is_tried_again() -> None:
+    """Going back to the local configuration is asked of the service until it does."""
+    drive = Drive()
+    drive.step(Started(), Answered(DOCUMENT))
+    drive.refusing = drive.passing = True
+    drive.step(Told(b""))
+    drive.refusing = False
+    drive.time += 1.0
+    assert Apply(None) in drive.step(Tick())
+    assert drive.state() is KvState.ABSENT
+
+
+def test_the_newest_document_is_tried_again_while_the_store_is_away() -> None:
+    """What failed in the service needs no store to be mended."""
+    drive = Drive(refusing=True, passing=True)
+    drive.step(Started(), Answered(DOCUMENT), Ended(AWAY))
+    drive.refusing = False
+    drive.time += 1.0
+    assert drive.step(Tick()) == (Ask(), Apply(DOCUMENT))
+    status = drive.machine.status()
+    assert (status.state, status.document) == (KvState.OUTAGE, KvDocument.APPLIED)
+
+
+def test_refusals_that_follow_each_other_are_held_back() -> None:
+    """Each within a minute doubles the wait before the next look, up to two seconds, and calm ends it."""
+    drive = Drive(refusing=True)
+    drive.step(Started())
+    held = []
+    for number in range(8):
+        drive.step(Answered(b"%d" % number) if not number else Told(b"%d" % number))
+        held.append(drive.machine.hold_until - drive.time)
+    assert held == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    drive.refusing = False
+    drive.step(Told(DOCUMENT))
+    drive.refusing = True
+    drive.step(Told(b"again"))  # a good one in between is no calm
+    assert drive.machine.hold_until - drive.time == pytest.approx(2.0)
+    drive.time += CALM
+    drive.step(Told(b"{}"))
+    assert drive.machine.hold_until - drive.time == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("event", [Told(b"TOPSECRET"), Answered(b"TOPSECRET"), Apply(b"TOPSECRET")])
+def test_documents_are_not_shown(event: object) -> None:
+    """Whoever prints an event or an action sees nothing of the document."""
+    assert "TOPSECRET" not in repr(event)
+    assert repr(event) == f"{type(event).__name__}()"
+
+
 @pytest.mark.parametrize("bring", [Answered, Told])
 @pytest.mark.parametrize(("size", "applied"), [(LIMIT, 1), (LIMIT + 1, 0)])
 def test_the_size_limit(bring: type[Answered | Told], size: int, applied: int) -> None:
@@ -475,15 +591,23 @@ def test_an_outage_says_what_is_in_force() -> None:
     assert status.last_contact == status.last_update == EPOCH
 
 
-@pytest.mark.parametrize(("cause", "advice"), [("", ""), ("no channel", "open a new one")])
-def test_the_end_is_explained(cause: str, advice: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "advice"),
+    [
+        (Closed(), ""),
+        (Closed("no channel"), "open a new overlay on an open channel"),
+        (Closed("its thread was ended", died=True), "restart the service"),
+    ],
+    ids=["owner", "channel", "thread"],
+)
+def test_the_end_is_explained(end: Closed, advice: str) -> None:
     """An owner's close needs no words, any other end has a cause and an advice."""
     drive = reach("following")
-    drive.step(Closed(cause))
+    drive.step(end)
     status = drive.machine.status()
-    assert (status.state, status.cause) == (KvState.CLOSED, cause)
+    assert (status.state, status.cause) == (KvState.CLOSED, end.cause)
     assert status.advice.startswith(advice)
-    assert bool(status.advice) == bool(cause)
+    assert bool(status.advice) == bool(end.cause)
 
 
 # ---- failures ----------------------------------------------------------------------------------

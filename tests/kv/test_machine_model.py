@@ -85,13 +85,21 @@ def check_record(status: KvStatus, world: World, in_force: bytes | None) -> None
     if status.state is KvState.FOLLOWING:
         assert (status.document, status.cause) == (KvDocument.APPLIED, "")
     assert (status.refused > 0) == bool(status.refusal)
+    if status.next_apply is not None:
+        assert status.document is KvDocument.REFUSED
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps=STEPS, refusing=st.lists(st.booleans(), min_size=60, max_size=60))
-def test_whatever_happens(steps: list[tuple[Event, float]], refusing: list[bool]) -> None:
+@given(
+    steps=STEPS,
+    refusing=st.lists(st.booleans(), min_size=60, max_size=60),
+    passing=st.booleans(),
+)
+def test_whatever_happens(
+    steps: list[tuple[Event, float]], refusing: list[bool], passing: bool
+) -> None:
     """One question and one stream at most; it never stalls, and its record fits what was applied."""
-    drive, world = Drive(), World()
+    drive, world = Drive(passing=passing), World()
     for action in drive.step(Started()):
         world.act(action)
     in_force: bytes | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import pickle
 import threading
 import time
@@ -148,8 +149,8 @@ def test_a_target_that_breaks(world: World, caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_function_that_ends_its_thread(world: World) -> None:
-    """The record does not go on saying that the key is followed when nobody follows it."""
+def test_a_function_that_ends_its_thread(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The record does not say that the key is followed when nobody follows it; that is an error."""
 
     def leave(_config: object) -> None:
         raise SystemExit
@@ -158,9 +159,61 @@ def test_a_function_that_ends_its_thread(world: World) -> None:
     world.store.put(GOOD)
     with world.follow() as overlay:
         status = wait_until(overlay, lambda s: s.state is KvState.CLOSED)
-        assert status.cause == "its thread ended"
-        with pytest.raises(KvError, match="its thread ended"):
+        assert status.cause == "its thread was ended by SystemExit"
+        assert "restart" in status.advice
+        with pytest.raises(KvError, match="its thread was ended by SystemExit"):
             overlay.wait_first(timeout=DEADLINE)
+    (line,) = last_lines(caplog)
+    assert line.levelno == logging.ERROR
+    assert status.cause in line.getMessage()
+    assert status.advice in line.getMessage()
+
+
+def last_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Give the lines that say that an overlay is closed."""
+    return [each for each in caplog.records if " is CLOSED" in each.getMessage()]
+
+
+def test_a_function_that_fails_for_a_while(world: World) -> None:
+    """The same document is handed over again until the service can use it, and counts once."""
+    failures = [OSError("the disk is full")]
+
+    def apply(config: Any) -> None:
+        if failures:
+            raise failures.pop()
+        world.service.apply(config)
+
+    world.service.watch = ConfigWatch(BASE, apply)
+    world.store.put(GOOD)
+    with world.follow() as overlay:
+        first = overlay.wait_first(timeout=DEADLINE)
+        assert (first.state, first.refused) == (KvState.REFUSED, 1)
+        assert first.next_apply is not None
+        assert "tried again" in first.advice
+        status = wait_until(overlay, lambda s: s.state is KvState.FOLLOWING)
+    assert (status.refused, status.updates, status.next_apply) == (1, 1, None)
+    assert (world.service.interval, world.store.watches) == ("5s", 1)
+
+
+def test_a_store_that_floods_us_with_what_is_refused(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Few of the documents are judged and fewer are logged, with few paths; a good one ends it."""
+    bad = b", ".join(b'"a%d_security": 1' % number for number in range(100))
+    world.store.set(flood=4000, flood_of=b'{"n": %d, ' + bad + b"}")
+    began = time.monotonic()
+    with world.follow() as overlay:
+        world.store.wait(lambda: world.store.watches == 1 and world.store.flood == 0)
+        world.store.put(BETTER)
+        wait_until(overlay, lambda _: world.service.interval == "7s")
+        status, took = overlay.status(), time.monotonic() - began
+    # The wait doubles from 0.05 s, and more than 2 s is never waited.
+    assert 0 < status.refused <= 7 + took
+    lines = [each for each in caplog.records if each.name == "serviceradar_security.kv"]
+    assert len(lines) <= 4 + took
+    refused = next(each for each in lines if "REFUSED" in each.getMessage())
+    facts = vars(refused)
+    assert (len(facts["paths"]), facts["path_count"]) == (20, 100)
 
 
 # ---- servers -----------------------------------------------------------------------------------
@@ -277,6 +330,76 @@ def test_a_process_without_threads_left(
                 assert "can't start new thread" in status.cause
         with overlay:
             wait_until(overlay, lambda s: s.state is KvState.ABSENT)
+
+
+class _Raising(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+):
+    """Raises in one of the calls, as often as it is told, or passes it on."""
+
+    def __init__(self, call: str, error: BaseException) -> None:
+        self.call = call
+        self.errors = [error]
+
+    def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+        return self._intercept("Get", proceed, details, request)
+
+    def intercept_unary_stream(self, proceed: Any, details: Any, request: Any) -> Any:
+        stream = self._intercept("Watch", proceed, details, request)
+        return _Breaking(stream, self.errors) if self.call == "message" else stream
+
+    def _intercept(self, call: str, proceed: Any, details: Any, request: Any) -> Any:
+        if call == self.call and self.errors:
+            raise self.errors.pop()
+        return proceed(details, request)
+
+
+class _Breaking:
+    """A stream whose reading raises, as often as there are errors."""
+
+    def __init__(self, stream: Any, errors: list[BaseException]) -> None:
+        self._stream = stream
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self._errors:
+            raise self._errors.pop()
+        return next(self._stream)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (KeyError("secret-value"), "KeyError"),
+        (MemoryError(), "MemoryError"),
+        (grpc.RpcError("secret-value"), "RpcError"),
+    ],
+    ids=["KeyError", "MemoryError", "RpcError without a status"],
+)
+@pytest.mark.parametrize("call", ["Get", "Watch", "message"])
+def test_an_interceptor_that_raises(world: World, call: str, error: Exception, cause: str) -> None:
+    """Whatever a channel raises, in whichever call, is an outage with its cause, and is got over."""
+    world.store.put(GOOD)
+    with (
+        world.poller.grpc_channel(world.datasvc.target) as channel,
+        KvOverlay(
+            grpc.intercept_channel(channel, _Raising(call, error)), KEY, world.service.watch
+        ) as overlay,
+    ):
+        status = wait_until(overlay, lambda s: s.state is KvState.OUTAGE)
+        assert status.cause == f"{'Get' if call == 'Get' else 'Watch'}: {cause}"
+        assert "interceptors" in status.advice
+        wait_until(overlay, lambda s: s.state is KvState.FOLLOWING)
+        world.store.wait(lambda: world.store.watches >= 1)
+        world.store.put(BETTER)
+        wait_until(overlay, lambda _: world.service.interval == "7s")
 
 
 def test_a_server_that_floods_us(world: World) -> None:
@@ -398,7 +521,7 @@ def test_closing_while_the_function_runs(world: World, caplog: pytest.LogCapture
         release.set()
 
 
-def test_a_channel_that_its_owner_closes(world: World) -> None:
+def test_a_channel_that_its_owner_closes(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Without its channel the overlay is closed, and its record says why."""
     world.store.put(GOOD)
     channel = world.poller.grpc_channel(world.datasvc.target, options=KV_CHANNEL_OPTIONS)
@@ -409,6 +532,10 @@ def test_a_channel_that_its_owner_closes(world: World) -> None:
         assert "channel" in status.cause
         assert "open" in status.advice
         assert world.service.interval == "5s"
+    (line,) = last_lines(caplog)
+    assert line.levelno == logging.WARNING
+    assert status.cause in line.getMessage()
+    assert status.advice in line.getMessage()
 
 
 def test_threads_end_with_the_overlay(world: World) -> None:

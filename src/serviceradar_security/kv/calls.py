@@ -31,6 +31,10 @@ __all__ = ["Calls"]
 
 _GET: Final = "/proto.KVService/Get"
 _WATCH: Final = "/proto.KVService/Watch"
+# Seconds of pause for what a reader takes in and nobody saw: 1280 messages, or 5 MiB, a second.
+_PER_MESSAGE: Final = 1 / 1280
+_PER_BYTE: Final = 1 / (5 * 1024 * 1024)
+_SHORTEST_PAUSE: Final = 0.05
 
 
 class Calls:
@@ -76,7 +80,10 @@ class Calls:
             try:
                 question = self._get.future(self._get_request, timeout=self._timeout)
             except (ValueError, SecurityError) as error:
-                self._note_broken(error)
+                self._note_closed(error)
+                return
+            except Exception as error:  # noqa: BLE001 - an interceptor of the channel raises anything
+                self._note(Failed(_failure("Get", error, self._server)))
                 return
             self._question = question
         question.add_done_callback(self._answered)
@@ -89,7 +96,10 @@ class Calls:
             try:
                 stream = _Stream(self._watch(self._watch_request), self._server, self._notify)
             except (ValueError, SecurityError) as error:
-                self._note_broken(error)
+                self._note_closed(error)
+                return
+            except Exception as error:  # noqa: BLE001 - as above
+                self._note(Ended(_failure("Watch", error, self._server)))
                 return
             self._stream = stream
             try:
@@ -97,7 +107,7 @@ class Calls:
             except RuntimeError as error:  # no thread is left
                 stream.cancel()
                 self._stream = None
-                self._note(Ended(Failure(Kind.FAILED, f"Watch: {error}")))
+                self._note(Ended(Failure(Kind.BROKEN, f"Watch: {error}")))
 
     def drop(self) -> None:
         """Cancel what is open; nothing of it is heard any more."""
@@ -146,7 +156,7 @@ class Calls:
         self._notes.append(event)
         self._notify()
 
-    def _note_broken(self, error: Exception) -> None:
+    def _note_closed(self, error: Exception) -> None:
         # grpcio says so with a ValueError; our channels also do after a fork.
         self._note(Closed(f"no call can be made on its channel: {error}"))
 
@@ -154,13 +164,30 @@ class Calls:
 class _Stream:
     """Read one stream in a thread of its own, and keep the newest message.
 
-    Whoever is slow sees the newest value, not a queue.
+    Whoever is slow sees the newest value, not a queue. Messages that replace one which nobody
+    took are read at a bounded rate: HTTP/2 then holds a server back that floods us.
+
+    Args:
+        call: The stream.
+        server: Who is expected to answer, for messages.
+        notify: Called after each message and at the end.
+        pause: Waits for some seconds; until the stream is cancelled, if not given.
     """
 
-    def __init__(self, call: Any, server: str, notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        call: Any,
+        server: str,
+        notify: Callable[[], None],
+        *,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
         self.call = call
         self._server = server
         self._notify = notify
+        self._cancelled = threading.Event()
+        self._pause = pause or self._cancelled.wait
+        self._debt = 0.0  # seconds that the reader still has to wait
         self._lock = threading.Lock()
         self._newest: bytes | None = None
         self._end: Failure | None = None
@@ -170,6 +197,7 @@ class _Stream:
         self._thread.start()
 
     def cancel(self) -> None:
+        self._cancelled.set()
         _cancel(self.call)
 
     def join(self, timeout: float) -> None:
@@ -183,26 +211,38 @@ class _Stream:
         return told if end is None else [*told, Ended(end)]
 
     def _read(self) -> None:
-        end = failure_of("OK", None, call="Watch")
+        end = Failure(Kind.BROKEN, "Watch: its reader was ended")
         try:
             for message in self.call:
-                with self._lock:
-                    self._newest = message
-                self._notify()
-        except grpc.RpcError as error:
+                self._keep(message)
+            end = failure_of("OK", None, call="Watch")
+        except Exception as error:  # noqa: BLE001 - an interceptor of the channel raises anything
             end = _failure("Watch", error, self._server)
+        finally:
+            # Whatever ends this thread is told, or the key would count as followed for ever.
+            with self._lock:
+                self._end = end
+            self._notify()
+
+    def _keep(self, message: bytes) -> None:
         with self._lock:
-            self._end = end
+            replaced = self._newest is not None
+            self._newest = message
         self._notify()
+        if replaced:
+            self._debt += max(_PER_MESSAGE, len(message) * _PER_BYTE)
+        if self._debt >= _SHORTEST_PAUSE:
+            debt, self._debt = self._debt, 0.0
+            self._pause(debt)
 
 
 def _answer_of(question: Any, server: str) -> Event:
     try:
         data = question.result()
-    except grpc.RpcError as error:
-        return Failed(_failure("Get", error, server))
     except (grpc.FutureCancelledError, grpc.FutureTimeoutError):
         return Failed(failure_of("CANCELLED", None, call="Get"))
+    except Exception as error:  # noqa: BLE001 - an interceptor of the channel raises anything
+        return Failed(_failure("Get", error, server))
     try:
         answer = GetResponse.FromString(data)
     except DecodeError:
@@ -218,8 +258,11 @@ def _message_of(data: bytes) -> Event:
 
 
 def _failure(call: str, error: Any, server: str) -> Failure:
-    code = error.code()
-    name = "UNKNOWN" if code is None else code.name
+    ended = all(callable(getattr(error, name, None)) for name in ("code", "details"))
+    if not isinstance(error, grpc.RpcError) or not ended:
+        # No end of a call. Its words are not ours, and may hold what nobody may see.
+        return Failure(Kind.BROKEN, f"{call}: {type(error).__name__}")
+    name = getattr(error.code(), "name", "UNKNOWN")
     return failure_of(name, error.details(), call=call, server=server)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class Started:
 class Answered:
     """The store answered a question; None: there is no such key."""
 
-    value: bytes | None
+    value: bytes | None = field(repr=False)  # documents may hold secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """A message came on the stream; empty: the key was deleted."""
 
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,12 @@ class Refusal:
     Attributes:
         text: The reason, without a value of the document.
         paths: The offending paths.
+        passing: Whether the same document may be taken another time.
     """
 
     text: str
     paths: tuple[str, ...] = ()
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,15 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Nothing is followed any more; without a cause, since the owner wants it so."""
+    """Nothing is followed any more; without a cause, since the owner wants it so.
+
+    Attributes:
+        cause: Why, if the owner did not want it.
+        died: Whether the thread is dead that would follow.
+    """
 
     cause: str = ""
+    died: bool = False
 
 
 Event = Started | Answered | Told | Unreadable | Failed | Ended | Settled | Tick | Closed
@@ -128,7 +136,7 @@ class Drop:
 class Apply:
     """Hand this document over, and say `Settled`; None: clear."""
 
-    document: bytes | None
+    document: bytes | None = field(repr=False)
 
 
 Action = Ask | Follow | Drop | Apply

@@ -10,8 +10,10 @@ __all__ = [
     "ADVICE",
     "Failure",
     "Kind",
+    "apply_delay",
     "check_delay",
     "failure_of",
+    "refusal_delay",
     "renewal_delay",
     "retry_delay",
 ]
@@ -34,6 +36,8 @@ class Kind(Enum):
     """RESOURCE_EXHAUSTED: a message that the channel does not take, or a limit of the store."""
     FAILED = "failed"
     """Any other status code, or an answer that is no message of this service."""
+    BROKEN = "broken"
+    """No call could be made or read here: an interceptor raised, no memory or thread was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,11 @@ _DELAYS: Final = {
     Kind.UNSUPPORTED: (5.0, 300.0),
     Kind.TOO_LARGE: (1.0, 300.0),
     Kind.FAILED: (1.0, 60.0),
+    Kind.BROKEN: (1.0, 60.0),
 }
 _RENEWAL: Final = 0.2  # before a stream that lasted and ended is opened anew
+_APPLY: Final = (1.0, 300.0)  # before a document is tried again that could not be applied
+_REFUSAL: Final = (0.05, 2.0)  # before the next document is looked at
 # Wide, since all services lose one store in the same moment.
 _JITTER: Final = 0.25
 _LONGEST_TEXT: Final = 400
@@ -88,6 +95,7 @@ ADVICE: Final = {
         "make the document smaller, or raise the channel's grpc.max_receive_message_length"
     ),
     Kind.FAILED: "look at the log of datasvc",
+    Kind.BROKEN: "look at this process: the interceptors of its channel, its memory, its threads",
 }
 """What a person can do about each kind of failure."""
 
@@ -119,8 +127,17 @@ def retry_delay(kind: Kind, attempt: int, random: float) -> float:
         attempt: How many ended so since the last good one, from 1.
         random: A random number from 0 to 1, for the jitter.
     """
-    base, cap = _DELAYS[kind]
-    return _jittered(min(cap, base * 2.0 ** min(attempt - 1, 30)), random)
+    return _jittered(_doubled(_DELAYS[kind], attempt), random)
+
+
+def apply_delay(attempt: int, random: float) -> float:
+    """Give the seconds until a document is tried again that could not be applied."""
+    return _jittered(_doubled(_APPLY, attempt), random)
+
+
+def refusal_delay(recent: int) -> float:
+    """Give the seconds until the next document is looked at, after some that were refused."""
+    return _doubled(_REFUSAL, recent)
 
 
 def renewal_delay(random: float) -> float:
@@ -131,6 +148,11 @@ def renewal_delay(random: float) -> float:
 def check_delay(interval: float, random: float) -> float:
     """Give the seconds until an open stream's peer is asked for a sign of life."""
     return _jittered(interval, random)
+
+
+def _doubled(limits: tuple[float, float], attempt: int) -> float:
+    base, cap = limits
+    return min(cap, base * 2.0 ** min(attempt - 1, 30))
 
 
 def _jittered(delay: float, random: float) -> float:

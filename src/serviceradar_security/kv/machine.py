@@ -35,7 +35,9 @@ from serviceradar_security.kv.failure import (
     ADVICE,
     Failure,
     Kind,
+    apply_delay,
     check_delay,
+    refusal_delay,
     renewal_delay,
     retry_delay,
 )
@@ -45,16 +47,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["LASTING", "SETTLING", "Machine"]
+__all__ = ["CALM", "LASTING", "SETTLING", "Machine"]
 
 LASTING: Final = 5.0
 """Seconds after which a stream has proved itself, and its end is no reason to be careful."""
 SETTLING: Final = 2.0
 """Seconds after which a new stream is checked: what changed while it was opened must be seen."""
+CALM: Final = 60.0
+"""Seconds without a refusal after which the next one is the first of its kind."""
 
 _CLEAN: Final = (
     "correct the document in the store; the members at these paths belong into the local file or "
     "the pinned file, and `strip_protected` takes them out"
+)
+_TRIED_AGAIN: Final = (
+    "look at the log of this service, which could not take the document over; the same document is "
+    "tried again"
+)
+_REOPEN: Final = "open a new overlay on an open channel, or restart the service"
+_RESTART: Final = (
+    "restart the service, or open a new overlay; what the service does with a configuration must "
+    "raise an Exception to refuse it"
 )
 _PUT: Final = "put a document under this key, or leave it: the local configuration is in force"
 
@@ -102,7 +115,7 @@ class Machine:
         self._random = random
         self._phase = _Phase.NEW
         self._failure: Failure | None = None
-        self._end = ""
+        self._end = Closed()
         self._misses = 0  # questions in a row that failed
         self._hangups = 0  # streams in a row that did not last
         self._next_at = 0.0
@@ -114,7 +127,13 @@ class Machine:
         self._overtaken = False  # the stream told something after the open question was asked
         self._document = KvDocument.UNKNOWN
         self._offered: bytes | None = None  # digest of the newest document; empty for none
-        self._deleting = False
+        self._applying = Apply(None)  # the last one; it deletes if it holds no document
+        self._tries = 0  # how often in a row it could not be applied
+        self._retry_at: float | None = None
+        self._retry_wall: datetime | None = None
+        self._hold_until = now.monotonic
+        self._recent = 0  # refusals without a calm between them
+        self._refused_at = now.monotonic
         self._updates = 0
         self._refused = 0
         self._refusal = Refusal("")
@@ -127,14 +146,19 @@ class Machine:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due, on the monotonic clock; None while only an event can help."""
+        due = [] if self._retry_at is None else [self._retry_at]
         if self._phase is _Phase.WAITING:
-            return self._next_at
-        if self._phase is not _Phase.FOLLOWING:
-            return None
-        due = [] if self._checking else [self._check_at]
-        if not self._proven:
+            due.append(self._next_at)
+        if self._phase is _Phase.FOLLOWING and not self._checking:
+            due.append(self._check_at)
+        if self._phase is _Phase.FOLLOWING and not self._proven:
             due.append(self._opened_at + LASTING)
         return min(due, default=None)
+
+    @property
+    def hold_until(self) -> float:
+        """Until when events had better wait, on the monotonic clock: refusals cost something."""
+        return self._hold_until
 
     @property
     def is_closed(self) -> bool:
@@ -169,6 +193,7 @@ class Machine:
             last_refusal=self._last_refusal,
             last_update=self._last_update,
             last_contact=self._last_contact,
+            next_apply=self._retry_wall,
         )
 
     # ---- events --------------------------------------------------------------------------------
@@ -191,8 +216,9 @@ class Machine:
                 return self._settled(refusal, now)
             case Tick():
                 return self._ticked(now)
-            case Closed(cause):
-                self._phase, self._end = _Phase.CLOSED, cause
+            case Closed():
+                self._phase, self._end = _Phase.CLOSED, event
+                self._forget_retry()
                 return (Drop(),)
 
     def _answered(self, value: bytes | None, now: Moment) -> tuple[Action, ...]:
@@ -226,6 +252,7 @@ class Machine:
         if self._phase is _Phase.FOLLOWING:
             self._last_contact = now.wall
             self._offered = None
+            self._forget_retry()
             self._refuse(Refusal(text), now)
         return ()
 
@@ -258,15 +285,22 @@ class Machine:
     def _settled(self, refusal: Refusal | None, now: Moment) -> tuple[Action, ...]:
         if refusal is not None:
             self._refuse(refusal, now)
+            if refusal.passing:
+                self._retry_later(now)
             return ()
+        self._tries = 0
+        deleted = self._applying.document is None
         # That there is no document is no news to whoever never had one.
-        if not (self._deleting and self._document in (KvDocument.UNKNOWN, KvDocument.ABSENT)):
+        if not (deleted and self._document in (KvDocument.UNKNOWN, KvDocument.ABSENT)):
             self._updates += 1
             self._last_update = now.wall
-        self._document = KvDocument.ABSENT if self._deleting else KvDocument.APPLIED
+        self._document = KvDocument.ABSENT if deleted else KvDocument.APPLIED
         return ()
 
     def _ticked(self, now: Moment) -> tuple[Action, ...]:
+        return (*self._go_on(now), *self._retry(now))
+
+    def _go_on(self, now: Moment) -> tuple[Action, ...]:
         if self._phase is _Phase.WAITING and now.monotonic >= self._next_at:
             return self._ask()
         if self._phase is not _Phase.FOLLOWING:
@@ -303,18 +337,43 @@ class Machine:
         if digest == self._offered:
             return ()  # repeats are normal: at start, and when the store comes back
         self._offered = digest
+        self._forget_retry()
         if len(value) > self._max_bytes:
             text = f"it has {len(value)} bytes, and the limit is {self._max_bytes}"
             self._refuse(Refusal(f"{text}: make it smaller, or raise max_document_bytes"), now)
             return ()
-        self._deleting = not value
-        return (Apply(value or None),)
+        self._applying = Apply(value or None)
+        return (self._applying,)
+
+    def _retry_later(self, now: Moment) -> None:
+        self._tries += 1
+        delay = apply_delay(self._tries, self._random())
+        self._retry_at = now.monotonic + delay
+        self._retry_wall = now.wall + timedelta(seconds=delay)
+
+    def _retry(self, now: Moment) -> tuple[Action, ...]:
+        """Have the newest document applied again, if it could not be for a passing reason."""
+        if self._retry_at is None or now.monotonic < self._retry_at:
+            return ()
+        self._retry_at = self._retry_wall = None
+        return (self._applying,)
+
+    def _forget_retry(self) -> None:
+        """Let what could not be applied be: there is something newer."""
+        self._tries = 0
+        self._retry_at = self._retry_wall = None
 
     def _refuse(self, refusal: Refusal, now: Moment) -> None:
         self._document = KvDocument.REFUSED
-        self._refused += 1
         self._refusal = refusal
         self._last_refusal = now.wall
+        if self._tries:
+            return  # the same document again: counted already
+        self._refused += 1
+        calm = now.monotonic - self._refused_at >= CALM
+        self._recent = 1 if calm else self._recent + 1
+        self._refused_at = now.monotonic
+        self._hold_until = now.monotonic + refusal_delay(self._recent)
 
     def _settle_state(self) -> KvState:
         if self._phase is _Phase.CLOSED:
@@ -326,11 +385,12 @@ class Machine:
     def _explanation(self) -> tuple[str, str]:
         """Give cause and advice."""
         if self._state is KvState.CLOSED:
-            return (self._end, "open a new one on an open channel") if self._end else ("", "")
+            advice = _RESTART if self._end.died else _REOPEN
+            return (self._end.cause, advice) if self._end.cause else ("", "")
         if self._state is KvState.ABSENT:
             return "there is no document under this key", _PUT
         if self._state is KvState.REFUSED:
-            return self._refusal.text, _CLEAN
+            return self._refusal.text, _TRIED_AGAIN if self._refusal.passing else _CLEAN
         if self._failure is not None:
             return self._failure.text, ADVICE[self._failure.kind]
         return "", ""

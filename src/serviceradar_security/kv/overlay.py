@@ -31,6 +31,7 @@ from serviceradar_security.kv.events import (
     Started,
     Tick,
 )
+from serviceradar_security.kv.log import Journal
 from serviceradar_security.kv.machine import Machine
 from serviceradar_security.kv.status import KvDocument, KvState, KvStatus, Moment
 
@@ -61,7 +62,6 @@ _MAX_DOCUMENT_BYTES: Final = 1024 * 1024  # what the store behind datasvc takes
 _JOIN: Final = 5.0
 _LONGEST_WAIT: Final = 3600.0
 _PACE: Final = 0.05  # between two looks at what came: a store that floods us only gets so far
-_WELL: Final = frozenset((KvState.STARTING, KvState.FOLLOWING, KvState.ABSENT, KvState.CLOSED))
 _CLOSED: Final = "the KV overlay is closed: open a new one"
 _FORKED: Final = (
     "this process was forked from one that followed the KV store, and gRPC does not work in it: "
@@ -149,6 +149,7 @@ class KvOverlay:
             random=random.random,
         )
         self._status = self._machine.status()
+        self._journal = Journal()
         self._news = threading.Event()
         self._closing = threading.Event()
         self._calls = Calls(
@@ -281,10 +282,13 @@ class KvOverlay:
                     self._act(self._step(event))
                 self._act(self._step(Tick()))
                 if events:
-                    self._closing.wait(_PACE)
-        finally:
+                    held = self._machine.hold_until - time.monotonic()
+                    self._closing.wait(max(_PACE, held))
+        except BaseException as error:
             # Whatever ends this thread, the record must not go on saying that it follows.
-            self._step(Closed("its thread ended"))
+            self._step(Closed(f"its thread was ended by {type(error).__name__}", died=True))
+            raise
+        finally:
             self._calls.close()
 
     def _patience(self) -> float:
@@ -296,10 +300,13 @@ class KvOverlay:
     def _step(self, event: Event) -> tuple[Action, ...]:
         with self._changed:
             before = self._status
-            actions = self._machine.step(event, _now())
+            now = _now()
+            actions = self._machine.step(event, now)
             self._status = after = self._machine.status()
+            line = self._journal.line(before, after, now.monotonic, died=_is_death(event))
             self._changed.notify_all()
-        _announce(before, after)
+        if line is not None:  # handlers are not ours, and run without the lock
+            _LOG.log(line.level, "%s", line.text, extra=line.extra)
         return actions
 
     def _act(self, actions: tuple[Action, ...]) -> None:
@@ -326,7 +333,7 @@ class KvOverlay:
             return _refusal_of(error)
         except Exception as error:  # noqa: BLE001 - not ours, and this thread outlives it
             # Its text and its frames may hold values of the document.
-            return Refusal(f"it could not be applied: {type(error).__name__}")
+            return Refusal(f"it could not be applied: {type(error).__name__}", passing=True)
         return None
 
     # ---- forks ---------------------------------------------------------------------------------
@@ -342,30 +349,19 @@ class KvOverlay:
         self._calls.leave_to_parent()
 
 
-def _announce(before: KvStatus, after: KvStatus) -> None:
-    """Log each transition and each refusal; not each attempt."""
-    if after.state is before.state and after.refused == before.refused:
-        return
-    level = logging.INFO if after.state in _WELL else logging.WARNING
-    why = f": {after.cause}" if after.cause else ""
-    what = f": {after.advice}" if after.advice else ""
-    _LOG.log(
-        level,
-        "KV overlay %s is %s%s%s",
-        after.key,
-        after.state.value,
-        why,
-        what,
-        extra={"event": "kv_overlay", "state": after.state.value, "paths": after.refused_paths},
-    )
+def _is_death(event: Event) -> bool:
+    return isinstance(event, Closed) and event.died
 
 
 def _refusal_of(error: ConfigError) -> Refusal:
     """Say why a document was refused, if need be by the service's own function."""
-    reason = error.__cause__ if isinstance(error.__cause__, ConfigError) else None
-    problems = (reason or error).problems
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, ConfigError):
+        # The service did not judge the document; it failed, and may not the next time.
+        return Refusal(str(error), passing=True)
+    problems = (cause or error).problems
     paths = dict.fromkeys(problem.path for problem in problems if problem.path)
-    return Refusal(f"{error}: {reason}" if reason else str(error), tuple(paths))
+    return Refusal(f"{error}: {cause}" if cause else str(error), tuple(paths))
 
 
 def _now() -> Moment:

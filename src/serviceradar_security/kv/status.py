@@ -28,7 +28,7 @@ class KvState(Enum):
     DENIED = "DENIED"
     """The store answers, and does not serve us this key; the configuration stays as it is."""
     CLOSED = "CLOSED"
-    """Closed by its owner, or its channel was."""
+    """Closed by its owner; or, with a cause, its channel was closed or its thread ended."""
     FORKED = "FORKED"
     """This is the child of a fork, in which gRPC does not work: nothing is followed here."""
 
@@ -73,6 +73,7 @@ class KvStatus:
         last_refusal: When that was.
         last_update: When a document or a deletion was last taken over.
         last_contact: When the store was last heard.
+        next_apply: When the document is tried again that could not be applied; None if none is.
     """
 
     key: str
@@ -89,3 +90,4 @@ class KvStatus:
     last_refusal: datetime | None
     last_update: datetime | None
     last_contact: datetime | None
+    next_apply: datetime | None = None
