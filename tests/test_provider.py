@@ -317,6 +317,22 @@ def test_our_id_in_mode_mtls(
             _ = security.spiffe_id
 
 
+def test_an_id_in_mode_mtls_that_nobody_proves(tmp_path: Path) -> None:
+    """An ID that the authorities of clients did not sign is not ours; status and error say why."""
+    files = MtlsFiles.write(tmp_path, spiffe_id=CORE)
+    (tmp_path / "others").mkdir()
+    others = MtlsFiles.write(tmp_path / "others", spiffe_id=CORE)
+    block = files.block(trust_domain="example.org")
+    block["tls"]["client_ca_file"] = str(others.ca_file)
+    with SecurityProvider.open(block) as security:
+        security.wait_ready(timeout=10)
+        status = security.status()
+        assert (status.state.value, status.spiffe_id) == ("DEGRADED", None)
+        assert "do not prove" in status.cause
+        with pytest.raises(ConfigError, match=f"it names {CORE}, which .* do not prove"):
+            _ = security.spiffe_id
+
+
 def test_what_mode_mtls_cannot_honour(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A SPIFFE ID of a server cannot be asked for: in the block it warns, in code it is refused."""
     files = MtlsFiles.write(tmp_path)

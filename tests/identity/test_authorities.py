@@ -7,12 +7,14 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from serviceradar_security.errors import TrustBundleError
 from serviceradar_security.identity import bundle
 from serviceradar_security.identity.authorities import Authorities, whose
 from serviceradar_security.identity.spiffe_id import TrustDomain
 from serviceradar_security.testing.authority import FakeAuthority
+from tests.identity import pki
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +62,29 @@ def test_bad(pem: Any, reason: str) -> None:
         read(pem)
     assert NAME in str(caught.value)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ca", [False, None], ids=["cA is false", "no basic constraints"])
+@pytest.mark.parametrize("usage", [None, ("digital_signature",), ("key_cert_sign",)])
+def test_a_leaf_is_no_authority(ca: bool | None, usage: tuple[str, ...] | None) -> None:
+    """A certificate without cA is refused, also beside authorities; file, place and remedy are named."""
+    made = FakeAuthority("one.test").issue_certificate(None, uris=[], ca=ca, key_usage=usage)
+    leaf = made.to_pem()[0]
+    for pem, number in ((leaf, 1), (ONE + leaf, 2), (leaf + TWO, 1)):
+        with pytest.raises(
+            TrustBundleError, match=r"is no authority.* lack cA .*put the CA"
+        ) as caught:
+            read(pem)
+        assert f"certificate {number} of {NAME}" in str(caught.value)
+        assert f"{made.leaf.serial_number:x}" in str(caught.value)
+
+
+def test_an_intermediate_is_an_authority() -> None:
+    """A CA certificate is one whoever signed it, and with any key usage or none."""
+    root, middle = pki.Party("root"), pki.Party("middle")
+    for usage in (None, pki.SIGNER):
+        pem = pki.signer(middle, root, usage=usage).public_bytes(Encoding.PEM)
+        assert read(pem).to_pem() == pem
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:

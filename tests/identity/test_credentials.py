@@ -18,9 +18,12 @@ from serviceradar_security.testing.authority import FakeAuthority
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AUTHORITY = FakeAuthority("mesh.test")
+NOW = datetime(2031, 5, 6, 12, 30, tzinfo=UTC)
+AUTHORITY = FakeAuthority("mesh.test", now=lambda: NOW)
 ROOTS = Authorities.from_pem(AUTHORITY.bundle.to_pem(), name="ca_file")
-OTHERS = Authorities.from_pem(FakeAuthority("x.test").bundle.to_pem(), name="client_ca_file")
+OTHERS = Authorities.from_pem(
+    FakeAuthority("x.test", now=lambda: NOW).bundle.to_pem(), name="client_ca_file"
+)
 OWN = TrustDomain.parse("mesh.test")
 ID = "spiffe://mesh.test/core"
 
@@ -33,7 +36,7 @@ def pem(**facts: Any) -> tuple[bytes, bytes]:
 def read(*, trust_domain: TrustDomain | None = None, **facts: Any) -> TlsCredentials:
     """Read what was issued."""
     chain, key = pem(**facts)
-    return TlsCredentials.from_pem(chain, key, authorities=ROOTS, trust_domain=trust_domain)
+    return TlsCredentials.from_pem(chain, key, authorities=ROOTS, at=NOW, trust_domain=trust_domain)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_good(facts: dict[str, Any]) -> None:
     assert (made.authorities, made.client_authorities, dict(made.bundles)) == (ROOTS, ROOTS, {})
     assert made.not_after - made.not_before > timedelta(0)
     chain, key = made.to_pem()
-    again = TlsCredentials.from_pem(chain, key, authorities=ROOTS)
+    again = TlsCredentials.from_pem(chain, key, authorities=ROOTS, at=NOW)
     assert again == made
     assert hash(again) == hash(made)
 
@@ -103,7 +106,7 @@ def test_bad(material: Callable[[], tuple[bytes, bytes]], reason: str) -> None:
     """A chain and a key that cannot serve are refused, and no message shows a key."""
     chain, key = material()
     with pytest.raises(X509SvidError, match=reason) as caught:
-        TlsCredentials.from_pem(chain, key, authorities=ROOTS)
+        TlsCredentials.from_pem(chain, key, authorities=ROOTS, at=NOW)
     assert "c2VjcmV0" not in str(caught.value)
     assert caught.value.__context__ is None or "c2VjcmV0" not in repr(caught.value.__context__)
 
@@ -135,12 +138,12 @@ def test_clients_have_authorities_of_their_own() -> None:
     """The trust domain is that of the authorities of clients, and of no others."""
     chain, key = pem()
     made = TlsCredentials.from_pem(
-        chain, key, authorities=ROOTS, client_authorities=OTHERS, trust_domain=OWN
+        chain, key, authorities=ROOTS, client_authorities=OTHERS, at=NOW, trust_domain=OWN
     )
     assert (made.authorities, made.client_authorities) == (ROOTS, OTHERS)
     assert made.bundles[OWN].der == OTHERS.der
-    assert made != TlsCredentials.from_pem(chain, key, authorities=ROOTS)
-    assert made != TlsCredentials.from_pem(chain, key, authorities=OTHERS)
+    assert made != TlsCredentials.from_pem(chain, key, authorities=ROOTS, at=NOW)
+    assert made != TlsCredentials.from_pem(chain, key, authorities=OTHERS, at=NOW)
 
 
 def test_no_key_is_shown_and_nothing_changes() -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from serviceradar_security.errors import PeerVerificationError
 from serviceradar_security.identity.authorities import Authorities
 from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 from serviceradar_security.identity.verify import TlsPeer, verify_tls_chain
 from serviceradar_security.testing.authority import FakeAuthority
+from tests.identity import pki
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 OURS = FakeAuthority("mesh.test", now=lambda: NOW)
@@ -159,14 +161,38 @@ def test_a_claim_needs_its_own_authorities() -> None:
     assert (caught.value.reason, str(caught.value.spiffe_id)) == ("untrusted_chain", ID)
 
 
-def test_a_peer_that_is_its_own_authority() -> None:
-    """A leaf that is listed among the authorities is refused: it signs nobody."""
-    made = OURS.issue_certificate(None, uris=[], self_signed=True)
-    pem = made.to_pem()[0]
-    listed = Authorities.from_pem(pem, name="the client_ca_file")
-    with pytest.raises(PeerVerificationError, match="the client_ca_file") as caught:
-        verify_tls_chain(made.chain_der, listed, {}, at=NOW, purpose="client")
-    assert caught.value.reason == "untrusted_chain"
+USAGES: dict[str, tuple[str, ...] | None] = {
+    "no usage": None,
+    "may sign": pki.SIGNER,
+    "may not sign": ("digital_signature",),
+}
+ROOT, MIDDLE, LEAF = (pki.Party(name) for name in ("root", "middle", "leaf"))
+
+
+@pytest.mark.parametrize("claims", [False, True], ids=["no claim", "a claim"])
+@pytest.mark.parametrize("middle", ["none", *USAGES])
+@pytest.mark.parametrize("root", USAGES)
+def test_signers_without_key_usage(root: str, middle: str, claims: bool) -> None:
+    """A signer without key usage will do (RFC 5280 6.1.4, n), but not where an ID is claimed."""
+    uris = [ID] if claims else []
+    chain = [pki.certificate(LEAF, ROOT if middle == "none" else MIDDLE, uris=uris)]
+    if middle != "none":
+        chain.append(pki.signer(MIDDLE, ROOT, usage=USAGES[middle]))
+    anchor = pki.signer(ROOT, ROOT, usage=USAGES[root]).public_bytes(Encoding.PEM)
+    roots = Authorities.from_pem(anchor, name="the client_ca_file")
+    bundles = {DOMAIN: roots.bundle_of(DOMAIN)}
+    enough = ("may sign", "none") if claims else ("may sign", "none", "no usage")
+    arguments: Any = {"at": pki.NOW, "purpose": "client"}
+    if {root, middle} <= set(enough):
+        found = verify_tls_chain(pki.der(*chain), roots, bundles, **arguments)
+        assert found.spiffe_id == (SpiffeId.parse(ID) if claims else None)
+        return
+    with pytest.raises(PeerVerificationError, match="lacks the key usage keyCertSign") as caught:
+        verify_tls_chain(pki.der(*chain), roots, bundles, **arguments)
+    rule = (
+        "RFC 5280 section 4.2.1.3" if "may not sign" in (root, middle) else "X509-SVID section 4.3"
+    )
+    assert (caught.value.reason, rule in str(caught.value)) == ("untrusted_chain", True)
 
 
 @pytest.mark.parametrize(

@@ -79,12 +79,41 @@ def held(credentials: TlsCredentials) -> dict[str, bytes]:
 
 def test_four_files(here: Path) -> None:
     """Chain, key and both sets of authorities become one snapshot."""
-    outcome = look(files_in(here, trust_domain="mesh.test"))
+    outcome = look(files_in(here))
     assert isinstance(outcome, FileSnapshot)
     assert (held(outcome.context), outcome.warnings, outcome.doubt) == (FIRST, (), None)
-    assert (outcome.held.title, str(outcome.held.spiffe_id)) == (ID, ID)
+    assert outcome.held.spiffe_id is None
+    assert outcome.held.title.startswith("the certificate with serial number")
     assert outcome.held.not_after == outcome.context.not_after
-    assert look(files_in(here)).held.spiffe_id is None
+
+
+def test_our_id(here: Path) -> None:
+    """Our ID is in the record if the authorities of clients prove it; else a doubt names the file."""
+    proven = look(files_in(here, trust_domain="mesh.test", client_ca_file=None))
+    assert (proven.held.title, str(proven.held.spiffe_id), proven.doubt) == (ID, ID, None)
+    claimed = look(files_in(here, trust_domain="mesh.test"))
+    assert isinstance(claimed, FileSnapshot)
+    assert claimed.held.spiffe_id is None
+    assert claimed.doubt is not None
+    assert claimed.doubt.text.startswith(
+        f"the certificate file {here / CERT}: it names {ID}, which"
+    )
+    assert "the authorities of clients do not prove" in claimed.doubt.text
+    assert "by an authority of these files" in claimed.doubt.advice
+    assert not claimed.doubt.unreadable
+
+
+@pytest.mark.parametrize(("name", "held_by"), [(CA, "authority file"), (CLIENT_CA, "of clients")])
+def test_a_leaf_among_the_authorities(here: Path, name: str, held_by: str) -> None:
+    """A certificate without cA is no authority: the file is refused whole, and named."""
+    (here / name).write_bytes(FIRST[name] + FIRST[CERT])
+    problem = look(files_in(here))
+    assert isinstance(problem, FileProblem)
+    assert "certificate 2 of" in problem.text
+    assert "is no authority" in problem.text
+    assert held_by in problem.text
+    assert str(here / name) in problem.text
+    assert problem.advice.startswith("write the certificates of the authorities")
 
 
 @pytest.mark.parametrize("options", [{"client_ca_file": None}, {"client_ca_file": CA}])

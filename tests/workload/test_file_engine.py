@@ -80,6 +80,7 @@ def test_identity_that_begins_later(folder: Folder) -> None:
     folder.write(generation(2))
     for _ in range(2):
         engine.poll()
+        clock.advance(0.2)
     assert engine.context() == generation(1).context
     assert "begins only at" in engine.status().cause
     clock.set_wall(20)
@@ -106,6 +107,7 @@ def test_logged_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
         folder.put(name, b"")
         for _ in range(4):
             engine.poll()
+            clock.advance(0.2)
     folder.write(generation(1))
     for _ in range(3):
         engine.poll()
@@ -131,7 +133,7 @@ def test_causes_are_logged_in_each_state_anew(
 ) -> None:
     """A cause is logged once while a state lasts, and again when the state came back."""
     folder.write(generation(1))
-    engine, _ = engine_of(folder)
+    engine, clock = engine_of(folder)
     engine.poll()
     for _ in range(2):
         for name in (CERT, KEY, CERT, KEY):
@@ -139,6 +141,7 @@ def test_causes_are_logged_in_each_state_anew(
             folder.put(name, b"")
             for _ in range(2):
                 engine.poll()
+                clock.advance(0.2)
         folder.write(generation(1))
         engine.poll()
     causes = [re.sub(r".*: the (\w+) file .*", r"\1", text) for text in _logged(caplog)]

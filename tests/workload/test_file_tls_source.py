@@ -16,6 +16,7 @@ from serviceradar_security.errors import (
     SourceTimeoutError,
 )
 from serviceradar_security.testing import MtlsFiles
+from serviceradar_security.testing.authority import FakeAuthority
 from serviceradar_security.workload.file_tls_source import TlsFileSource
 from tests.workload.clock import ShiftedClock
 from tests.workload.peers import until
@@ -68,6 +69,27 @@ def test_a_life(files: MtlsFiles) -> None:
             ask()
     assert source.status().state.value == "CLOSED"
     source.close()
+
+
+def test_a_certificate_that_peers_refuse(tmp_path: Path) -> None:
+    """It serves, and the record is not READY: it says which rule is broken, and what to do."""
+    spiffe_id = "spiffe://mesh.test/core"
+    files = MtlsFiles.write(tmp_path, spiffe_id=spiffe_id)
+    made = FakeAuthority("mesh.test").issue_certificate(spiffe_id)
+    for path, data in zip((files.cert_file, files.key_file), made.to_pem(), strict=True):
+        path.write_bytes(data)
+    with source_of(files, trust_domain="mesh.test") as source:
+        found = source.wait_ready(timeout=10)
+        status = source.status()
+        assert (status.state.value, status.spiffe_id, found.spiffe_id) == ("DEGRADED", None, None)
+        assert (
+            f"it names {spiffe_id}, which the authorities of clients do not prove" in status.cause
+        )
+        assert "have a certificate issued" in status.advice
+        assert (status.rejected, status.failures) == (0, {})
+        files.renew()
+        until(lambda: source.status().state.value == "READY", "the renewed certificate")
+        assert str(source.current().spiffe_id) == spiffe_id
 
 
 def test_asyncio(files: MtlsFiles) -> None:

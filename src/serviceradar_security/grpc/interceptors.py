@@ -156,8 +156,10 @@ def peer_id(context: grpc.ServicerContext | grpc.aio.ServicerContext[Any, Any]) 
             raise peer.error()
         return peer
     raise PeerVerificationError(
-        "the peer of this call was not verified: give the server the interceptors of "
-        "serviceradar_security.grpc.server_interceptors, before all others",
+        "the peer of this call was not verified: give the server the grpc_server_interceptors() of "
+        "the provider (grpc_aio_server_interceptors() for asyncio), or without a provider "
+        "server_interceptors of serviceradar_security.grpc for X.509-SVIDs and "
+        "tls_server_interceptors for plain mutual TLS, before all others",
         reason="no_certificate",
     )
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
 from serviceradar_security.errors import TrustBundleError
 from serviceradar_security.identity.bundle import MAX_AUTHORITIES, MAX_BUNDLE_BYTES, TrustBundle
-from serviceradar_security.identity.certificate import CertificateError, load_pem
+from serviceradar_security.identity.certificate import CertificateError, load_pem, read_extensions
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from serviceradar_security.identity.spiffe_id import TrustDomain
 
 __all__ = ["Authorities", "whose"]
@@ -53,7 +52,8 @@ class Authorities:
             name: What they are, for messages, as ``the client_ca_file``.
 
         Raises:
-            TrustBundleError: It is anything else; nothing of it is used then.
+            TrustBundleError: It is anything else, or one of them is no CA certificate; nothing of
+                it is used then.
         """
         if not isinstance(pem, bytes) or len(pem) > MAX_BUNDLE_BYTES:
             raise TrustBundleError(f"{name} is given as at most {MAX_BUNDLE_BYTES} bytes")
@@ -68,6 +68,8 @@ class Authorities:
             )
         try:
             by_der = {each.public_bytes(Encoding.DER): each for each in load_pem(pem)}
+            for number, each in enumerate(by_der.values(), 1):
+                _check_is_authority(each, f"certificate {number} of {name}")
             store = Store(list(by_der.values()))
         except CertificateError as error:
             raise TrustBundleError(
@@ -130,6 +132,25 @@ class Authorities:
 
     def __reduce__(self) -> tuple[object, tuple[bytes, str]]:
         return (_unpickled, (self.to_pem(), self._name))
+
+
+def _check_is_authority(certificate: x509.Certificate, what: str) -> None:
+    """Refuse a certificate without cA: as an anchor a leaf would stand for itself.
+
+    gRPC core takes any certificate as one. RFC 5280 section 4.2.1.9: without cA it signs nobody.
+    """
+    constraints = [
+        each.value
+        for each in read_extensions(certificate)
+        if isinstance(each.value, x509.BasicConstraints)
+    ]
+    if not any(each.ca for each in constraints):
+        serial = certificate.serial_number
+        raise TrustBundleError(
+            f"{what}, with serial number {serial:x}, is no authority: its basic constraints lack "
+            "cA (RFC 5280 section 4.2.1.9); put the CA certificate there that signs the "
+            "certificates of peers, and never one of a workload",
+        )
 
 
 def _unpickled(pem: bytes, name: str) -> Authorities:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self, final, runtime_check
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from serviceradar_security.errors import PeerVerificationError, X509SvidError
-from serviceradar_security.identity.leaf import claimed_id
 from serviceradar_security.identity.own_material import check_possession, load_chain, split_pem
+from serviceradar_security.identity.own_tls import judge_own_chain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ class TlsCredentials:
         "_certificates",
         "_chain_der",
         "_client_authorities",
+        "_doubt",
         "_private_key",
         "_spiffe_id",
         "_why_no_id",
@@ -53,6 +54,7 @@ class TlsCredentials:
     _certificates: tuple[x509.Certificate, ...]
     _chain_der: tuple[bytes, ...]
     _client_authorities: Authorities
+    _doubt: str
     _private_key: PrivateKey
     _spiffe_id: SpiffeId | None
     _why_no_id: str
@@ -68,6 +70,7 @@ class TlsCredentials:
         key: bytes,
         *,
         authorities: Authorities,
+        at: datetime,
         client_authorities: Authorities | None = None,
         trust_domain: TrustDomain | None = None,
     ) -> TlsCredentials:
@@ -77,6 +80,7 @@ class TlsCredentials:
             chain: Certificates, leaf first; text between them is passed over.
             key: One private key, in PKCS#8 or the older forms of its kind.
             authorities: Whom servers are held against.
+            at: The time at which the chain is held against the authorities, timezone-aware.
             client_authorities: Whom clients are held against; None for the same.
             trust_domain: The trust domain that the authorities of clients stand for; None for
                 none, and then nobody has a SPIFFE ID.
@@ -96,8 +100,9 @@ class TlsCredentials:
         bundles = (
             {} if trust_domain is None else {trust_domain: for_clients.bundle_of(trust_domain)}
         )
+        known = tuple(dict.fromkeys((for_clients, authorities)))
         try:
-            spiffe_id, why_no_id = claimed_id(leaf, bundles)
+            verdict = judge_own_chain(certificates, parts, known, bundles, at=at)
         except PeerVerificationError as error:
             raise X509SvidError(f"our own certificate is unusable: {error}") from error
         made = object.__new__(cls)
@@ -106,9 +111,10 @@ class TlsCredentials:
         _set(made, "_certificates", certificates)
         _set(made, "_chain_der", parts)
         _set(made, "_client_authorities", for_clients)
+        _set(made, "_doubt", verdict.doubt)
         _set(made, "_private_key", private_key)
-        _set(made, "_spiffe_id", spiffe_id)
-        _set(made, "_why_no_id", why_no_id)
+        _set(made, "_spiffe_id", verdict.spiffe_id)
+        _set(made, "_why_no_id", verdict.why_none)
         return made
 
     @property
@@ -133,13 +139,18 @@ class TlsCredentials:
 
     @property
     def spiffe_id(self) -> SpiffeId | None:
-        """The SPIFFE ID that our certificate names; None if it names none that counts."""
+        """The SPIFFE ID that our certificate proves to the authorities of clients, or None."""
         return self._spiffe_id
 
     @property
     def why_no_id(self) -> str:
         """Why our certificate has no SPIFFE ID; empty if it has one."""
         return self._why_no_id
+
+    @property
+    def doubt(self) -> str:
+        """Why peers may refuse our certificate; empty if nothing is known."""
+        return self._doubt
 
     @property
     def certificates(self) -> tuple[x509.Certificate, ...]:
@@ -197,6 +208,7 @@ class TlsCredentials:
             and self._authorities == other._authorities
             and self._client_authorities == other._client_authorities
             and self._bundles == other._bundles
+            and self._spiffe_id == other._spiffe_id
         )
 
     def __hash__(self) -> int:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from serviceradar_security.identity.authorities import whose
+from serviceradar_security.identity.authorities import Authorities, whose
 from serviceradar_security.identity.leaf import MIN_RSA_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from serviceradar_security.identity.authorities import Authorities
     from serviceradar_security.identity.bundle import TrustBundle
 
 __all__ = ["why_untrusted"]
@@ -32,8 +31,11 @@ def why_untrusted(
     at: datetime,
 ) -> str:
     """Name the likeliest cause, in a sentence with its facts."""
+    is_plain = isinstance(bundle, Authorities)
+    anchors = bundle.authorities[:_LOOKED_AT]
     try:
-        cause = next(_causes(leaf, intermediates, bundle.authorities[:_LOOKED_AT], at), "")
+        found = _causes(leaf, intermediates, anchors, at, is_plain=is_plain)
+        cause = next(found, "")
     except Exception:  # noqa: BLE001 - names and keys of foreign certificates fail in many ways
         cause = ""
     count = len(bundle.authorities)
@@ -49,6 +51,8 @@ def _causes(
     intermediates: Sequence[x509.Certificate],
     authorities: Sequence[x509.Certificate],
     at: datetime,
+    *,
+    is_plain: bool,
 ) -> Iterator[str]:
     # Only what the leaf and its issuers name: surplus certificates explain nothing.
     named, chain = {leaf.issuer.public_bytes()}, [leaf]
@@ -61,6 +65,7 @@ def _causes(
     for what, signers in (("an intermediate", chain[1:]), ("the authority", anchors)):
         for signer in signers:
             yield from _flaws(f"{what} that it names", signer, at)
+            yield from _usage_flaws(f"{what} that it names", signer, is_plain=is_plain)
     for each in (*chain, *anchors):
         for extension in each.extensions:
             if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
@@ -91,9 +96,15 @@ def _flaws(what: str, signer: x509.Certificate, at: datetime) -> Iterator[str]:
             f"{what} has name constraints on URIs, which cannot be evaluated here and so are "
             "never taken as met (RFC 5280 section 4.2.1.10)"
         )
-    usage = values.get(x509.KeyUsage)
-    if not isinstance(usage, x509.KeyUsage) or not usage.key_cert_sign:
-        yield f"{what} lacks the key usage keyCertSign (X509-SVID section 4.3)"
+
+
+def _usage_flaws(what: str, signer: x509.Certificate, *, is_plain: bool) -> Iterator[str]:
+    """Name a missing keyCertSign; plain TLS asks for it only where there is a key usage."""
+    found = [each.value for each in signer.extensions if isinstance(each.value, x509.KeyUsage)]
+    signs = found[0].key_cert_sign if found else is_plain
+    if not signs:
+        rule = "RFC 5280 section 4.2.1.3" if is_plain else "X509-SVID section 4.3"
+        yield f"{what} lacks the key usage keyCertSign ({rule})"
 
 
 def _is_about_uris(constraints: x509.NameConstraints) -> bool:

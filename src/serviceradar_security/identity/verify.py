@@ -90,7 +90,7 @@ def verify_x509_svid(
     spiffe_id = check_leaf(leaf)  # a signing certificate never authenticates (R-X509-14)
     _check_validity(leaf, spiffe_id, at)
     bundle = _find_bundle(bundles, spiffe_id)
-    _validate_path(leaf, intermediates, bundle, spiffe_id, at)
+    _validate_path(leaf, intermediates, bundle, spiffe_id, at, signers=_SIGNERS)
     if purpose is not None:
         check_purpose(leaf, spiffe_id, purpose)
     return spiffe_id
@@ -124,6 +124,9 @@ def verify_tls_chain(
     the claim does not hold the peer is refused. Every other SPIFFE ID is a text that some
     authority wrote, and nobody's identity. The CN is none either.
 
+    Where none is claimed, signing certificates may lack a key usage, as RFC 5280 has it
+    (section 6.1.4, step n). X.509-SVIDs need signers that have one (X509-SVID section 4.3).
+
     Args:
         chain: DER certificates as presented, leaf first.
         authorities: Where the chain of every peer must lead.
@@ -139,7 +142,7 @@ def verify_tls_chain(
     owner = _owner(leaf)
     check_tls_leaf(leaf, owner)
     _check_validity(leaf, owner, at)
-    _validate_path(leaf, intermediates, authorities, owner, at)
+    _validate_path(leaf, intermediates, authorities, owner, at, signers=_TLS_SIGNERS)
     if purpose is not None:
         check_purpose(leaf, owner, purpose)
     claimed, why_none = claimed_id(leaf, bundles)
@@ -267,9 +270,9 @@ def _find_bundle(
 def _check_signing_usage(
     _policy: Policy,
     _certificate: x509.Certificate,
-    usage: x509.KeyUsage,
+    usage: x509.KeyUsage | None,
 ) -> None:
-    if not usage.key_cert_sign:
+    if usage is not None and not usage.key_cert_sign:
         raise ValueError("a signing certificate without keyCertSign")
 
 
@@ -281,6 +284,13 @@ _SIGNERS: Final = (
     .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
     .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signing_usage)
 )
+# Of those of plain TLS a key usage is not demanded: `openssl req -x509` makes authorities without
+# one. Where it is present it has keyCertSign (RFC 5280 sections 4.2.1.3 and 6.1.4, step n).
+_TLS_SIGNERS: Final = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signing_usage)
+)
 _LEAVES: Final = ExtensionPolicy.permit_all()
 
 
@@ -290,13 +300,15 @@ def _validate_path(
     anchors: TrustBundle | Authorities,
     owner: SpiffeId | str,
     at: datetime,
+    *,
+    signers: ExtensionPolicy,
 ) -> None:
     verifier = (
         PolicyBuilder()
         .store(anchors.verification_store())
         .time(at)
         .max_chain_depth(MAX_CHAIN_LENGTH)
-        .extension_policies(ca_policy=_SIGNERS, ee_policy=_LEAVES)
+        .extension_policies(ca_policy=signers, ee_policy=_LEAVES)
         .build_client_verifier()
     )
     try:

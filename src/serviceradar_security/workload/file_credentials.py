@@ -32,6 +32,10 @@ __all__ = ["CredentialFiles"]
 
 _ANEW: Final = "write a certificate and its key of one issue, as PEM, the leaf first"
 _AUTHORITIES: Final = "write the certificates of the authorities, as PEM, and nothing else"
+_PROVE: Final = (
+    "have a certificate issued that keeps this rule, by an authority of these files, or write the "
+    "authorities that vouch for it; peers with the same authorities refuse it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class CredentialFiles:
         self,
         contents: Sequence[bytes],
         *,
-        at: datetime,  # noqa: ARG002 - which authority our own certificate has is for peers to say
+        at: datetime,
         held: TlsCredentials | None,  # noqa: ARG002 - authorities have no sequence
     ) -> FileMaterial[TlsCredentials]:
         """Make credentials of what the files hold.
@@ -109,6 +113,7 @@ class CredentialFiles:
                 by_file[self.certificate],
                 by_file[self.key],
                 authorities=authorities,
+                at=at,
                 client_authorities=for_clients,
                 trust_domain=self.trust_domain,
             )
@@ -118,7 +123,8 @@ class CredentialFiles:
                 _ANEW,
             ) from error
         facts = Held(made.title, made.spiffe_id, made.not_before, made.not_after)
-        return FileMaterial(made, facts)
+        doubt = f"the {self.certificate.name}: {made.doubt}" if made.doubt else ""
+        return FileMaterial(made, facts, doubt, _PROVE if doubt else "")
 
     def __iter__(self) -> Iterator[IdentityFile]:
         yield self.certificate

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FileWatch"]
 
 _SOON: Final = 0.2  # before files that could not be used are looked at again, the first time
+_GRACE: Final = 0.2  # in which whoever writes one file after the other is not met half way
 _CLOCKS: Final = "compare the clocks of this host and of the issuer"
 
 
@@ -56,7 +57,10 @@ class FileWatch(Generic[SnapshotT]):
         self._context: SnapshotT | None = None
         self._held: Held | None = None  # of the snapshot
         self._problem: FileProblem | None = None
-        self._doubt: FileProblem | None = None  # at the last look
+        # From when on a doubt, and a refusal, is worth a word; None while there is none. Each by
+        # itself: the bundle may be written as late after its certificate as that after its key.
+        self._doubt_from: float | None = None
+        self._refusal_from: float | None = None
         self._in_a_row = 0  # looks that failed
         self._failures: dict[str, int] = {}
         self._last_update: datetime | None = None
@@ -166,23 +170,31 @@ class FileWatch(Generic[SnapshotT]):
 
         A bundle that is written after its certificate is late for that moment only.
         """
-        is_new = doubt is not None and doubt != self._doubt and self._state is State.READY
-        self._doubt = doubt
-        self._problem = None if is_new else doubt
         self._in_a_row = 0
-        self._plan(min(self._interval, _SOON) if is_new else self._interval, now)
+        self._refusal_from = None
+        if doubt is None:
+            self._doubt_from = None
+        elif self._doubt_from is None:
+            self._doubt_from = now.monotonic + _GRACE
+        left = self._grace_left(self._doubt_from, now)
+        self._problem = None if left else doubt
+        self._plan(left or self._interval, now)
         self._settle(now)
 
     def _refuse(self, problem: FileProblem, now: Instant) -> None:
         """Keep what is held (R-WLAPI-09), and look again soon: it may be half written."""
+        self._settle(now)
+        if self._refusal_from is None:
+            self._refusal_from = now.monotonic + _GRACE
+        # Who writes one file after the other is met between two of them now and then. That is over
+        # a moment later, and worth no word while there is a valid identity.
+        if left := self._grace_left(self._refusal_from, now):
+            self._in_a_row = 1
+            self._plan(left, now)  # no sooner: a look that ends after the grace begins after it
+            return
         self._in_a_row += 1
         soon = _SOON * 2.0 ** min(self._in_a_row - 1, 30)
         self._plan(min(self._interval, soon), now)
-        self._settle(now)
-        # Who writes one file after the other is met between two of them now and then. That is over
-        # a moment later, and worth no word while there is a valid identity.
-        if self._in_a_row == 1 and self._state is State.READY:
-            return
         kind = "unreadable" if problem.unreadable else "unusable"
         self._failures = {**self._failures, kind: self._failures.get(kind, 0) + 1}
         if problem != self._problem:
@@ -216,6 +228,12 @@ class FileWatch(Generic[SnapshotT]):
         else:
             state = State.STARTING
         self._enter(state, now)
+
+    def _grace_left(self, end: float | None, now: Instant) -> float:
+        """Give the seconds in which trouble is worth no word yet; 0 for none."""
+        if end is None or self._state is not State.READY:
+            return 0.0
+        return max(0.0, end - now.monotonic)
 
     def _plan(self, delay: float, now: Instant) -> None:
         self._next_look = now.monotonic + delay

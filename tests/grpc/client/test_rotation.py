@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from serviceradar_security.grpc.client.rotation import Standing, Step, mark_pushed, plan_step
+from serviceradar_security.identity.authorities import Authorities
 from serviceradar_security.identity.context import X509Context
+from serviceradar_security.identity.credentials import TlsCredentials
 from serviceradar_security.testing.authority import FakeAuthority
-
-if TYPE_CHECKING:
-    from serviceradar_security.identity.credentials import TlsCredentials
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CLIENT = "spiffe://carverauto.test/poller"
@@ -43,7 +42,7 @@ class Scene:
         self.standing, step = plan_step(self.standing, found, self.now)
         return step
 
-    def settle(self, found: X509Context | None, *, after: float = 0) -> Step:
+    def settle(self, found: X509Context | TlsCredentials | None, *, after: float = 0) -> Step:
         step = self.plan(found, after=after)
         if step.push and not step.withdraw:
             self.standing = mark_pushed(self.standing)
@@ -81,6 +80,32 @@ def test_an_equal_snapshot_changes_nothing(scene: Scene) -> None:
     scene.settle(context)
     again = X509Context(svids=context.svids, bundles=dict(context.bundles))
     assert scene.plan(again) == Step()
+
+
+def test_other_authorities_of_the_same_certificate_leave_it_alone(scene: Scene) -> None:
+    """A change of ca_file alone writes no key anew, and asks for no push of the certificate."""
+    chain, key = scene.ours.issue_certificate(None, uris=[], ttl=3600).to_pem()
+    old, both, new = (
+        TlsCredentials.from_pem(
+            chain, key, authorities=Authorities.from_pem(pem, name="ca_file"), at=BEGIN
+        )
+        for pem in (
+            scene.ours.bundle.to_pem(),
+            scene.ours.bundle.to_pem() + scene.theirs.bundle.to_pem(),
+            scene.theirs.bundle.to_pem(),
+        )
+    )
+    assert scene.settle(old).identity is old
+    since = scene.standing.svid_since
+    step = scene.settle(both, after=60)
+    assert (step.trust is None, step.identity, step.push) == (False, None, "")
+    assert scene.standing.svid_since == since
+    assert scene.settle(both, after=3000) == Step()  # no identity was replaced that could be old
+    step = scene.settle(new, after=1)
+    assert (step.identity, step.push) == (None, "an authority or a trust domain was removed")
+    fresh = scene.ours.issue_certificate(None, uris=[], ttl=3600).to_pem()
+    other = TlsCredentials.from_pem(*fresh, authorities=new.authorities, at=BEGIN)
+    assert scene.settle(other, after=1).identity is other
 
 
 def test_a_plain_rotation_is_written_and_not_pushed(scene: Scene) -> None:

@@ -31,7 +31,7 @@ def credentials(roots: bytes = ROOTS) -> TlsCredentials:
     """Make credentials."""
     chain, key = AUTHORITY.issue_certificate(None, uris=[]).to_pem()
     authorities = Authorities.from_pem(roots, name="ca_file")
-    return TlsCredentials.from_pem(chain, key, authorities=authorities)
+    return TlsCredentials.from_pem(chain, key, authorities=authorities, at=datetime.now(UTC))
 
 
 class Source:

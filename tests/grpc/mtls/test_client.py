@@ -52,6 +52,11 @@ ACCEPTED: list[Any] = [
         {"other_names": [address("::ffff:10.0.0.1")]}, "::ffff:10.0.0.1", id="a mapped address"
     ),
     pytest.param({"dns_names": [HOST], "intermediates": 2}, HOST, id="behind intermediates"),
+    pytest.param(
+        {"dns_names": [HOST], "intermediates": 1, "intermediate": {"key_usage": None}},
+        HOST,
+        id="behind an intermediate without key usage",
+    ),
     pytest.param({"dns_names": [HOST], "roles": None}, HOST, id="without extended key usage"),
     pytest.param({"dns_names": [HOST], "key_usage": None}, HOST, id="without key usage"),
     pytest.param(
@@ -101,6 +106,18 @@ REFUSED: list[Any] = [
         "local issuer",
         id="an intermediate is missing",
     ),
+    pytest.param(
+        {"dns_names": [HOST], "intermediates": 1, "intermediate": {"ca": False}},
+        HOST,
+        "invalid CA",
+        id="an intermediate that is no CA",
+    ),
+    pytest.param(
+        {"dns_names": [HOST], "intermediates": 1, "intermediate": {"key_usage": ["crl_sign"]}},
+        HOST,
+        "local issuer",
+        id="an intermediate that may not sign",
+    ),
     pytest.param({"dns_names": [HOST], "ttl": -60}, HOST, "expired", id="expired"),
     pytest.param(
         {
@@ -122,7 +139,8 @@ REFUSED: list[Any] = [
 
 # What gRPC core lets through although RFC 9525 or a rule of ours would not: it shows names without
 # their kinds, ends them at a NUL, and does not look at the constraints of a leaf. An authority that
-# we trust must have signed it. docs/mtls.md tells of it; the day one of these fails is a good one.
+# we trust must have signed it. All of these are leaves. docs/mtls.md tells of it; the day one of
+# these fails is a good one.
 BEYOND: list[Any] = [
     pytest.param(
         {"other_names": [x509.UniformResourceIdentifier(HOST)]}, HOST, id="a URI that is the name"

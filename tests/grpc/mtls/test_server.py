@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from serviceradar_security import RbacPolicy, SpiffeId, authorize_id
-from serviceradar_security.errors import ConfigError
-from tests.grpc.mtls.party import DOMAIN, HOST, STACKS, dial, issue, knock, serving, stranger
-from tests.grpc.server.service import SERVICE, call_all
+import serviceradar_security.grpc
+from serviceradar_security import RbacPolicy, SecurityProvider, SpiffeId, authorize_id
+from serviceradar_security.errors import ConfigError, PeerVerificationError
+from serviceradar_security.grpc import peer_id
+from tests.grpc.mtls.party import (
+    DOMAIN,
+    HOST,
+    STACKS,
+    Served,
+    dial,
+    issue,
+    knock,
+    serving,
+    stranger,
+)
+from tests.grpc.server.service import SERVICE, call_all, running
+from tests.identity import pki
 
 if TYPE_CHECKING:
     from tests.grpc.mtls.conftest import Mesh
@@ -29,6 +45,10 @@ LET_IN: list[Any] = [
     pytest.param({"common_name": "poller"}, id="CN only"),
     pytest.param({}, id="nothing but a key"),
     pytest.param({"intermediates": 2}, id="behind intermediates"),
+    pytest.param(
+        {"intermediates": 1, "intermediate": {"key_usage": None}},
+        id="behind an intermediate without key usage",
+    ),
     pytest.param({"roles": None}, id="without extended key usage"),
     pytest.param({"key_usage": None}, id="without key usage"),
     pytest.param({"uris": ["https://poller.mesh.test"]}, id="a URI"),
@@ -259,3 +279,63 @@ def test_both_ends(mesh: Mesh, stack: str) -> None:
         serving(stack, core, POLICY) as server,
     ):
         assert dial(stack, client, f"127.0.0.1:{server.port}") == ("OK", ID)
+
+
+class _Files:
+    """A chain and its key, as a party asks for them."""
+
+    def __init__(self, key: Any, *chain: x509.Certificate) -> None:
+        self._key, self._chain = key, chain
+
+    def to_pem(self) -> tuple[bytes, bytes]:
+        key = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self._chain), key
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("through", [False, True], ids=["root", "root and intermediate"])
+def test_an_authority_without_key_usage(mesh: Mesh, stack: str, through: bool) -> None:
+    """What `openssl req -x509` makes, a CA without key usage, vouches for servers and clients."""
+    root, middle, leaf = (pki.Party(name) for name in ("root", "middle", "leaf"))
+    now = datetime.now(UTC).replace(microsecond=0)
+    life: Any = {"begin": now - timedelta(hours=1), "end": now + timedelta(hours=1)}
+    names = [(x509.SubjectAlternativeName([x509.DNSName(HOST)]), False)]
+    issuer = middle if through else root
+    chain = [pki.certificate(leaf, issuer, uris=(), extensions=names, **life)]
+    if through:
+        chain.append(pki.signer(middle, root, usage=None, **life))
+    pem = pki.signer(root, root, usage=None, **life).public_bytes(Encoding.PEM)
+    made: Any = _Files(leaf.key, *chain)
+    with (
+        mesh.party(made, pem).open(server_name=HOST) as security,
+        serving(stack, security) as server,
+    ):
+        assert security.status().state.value == "READY"
+        code, answer = dial(stack, security, f"127.0.0.1:{server.port}")
+    assert code == "OK", answer
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_server_without_interceptors(mesh: Mesh, stack: str) -> None:
+    """TLS alone lets every holder of a certificate in, whatever the authorizer: docs/mtls.md warns."""
+    anybody_else = authorize_id(SpiffeId.parse(OTHER_ID))
+    with mesh.party().open(anybody_else, trust_domain=DOMAIN) as security:
+        with running(stack, Served(security, verify=False)) as server:
+            code, answer = knock(server.port, mesh.roots, mesh.issue(uris=[ID]))
+            assert code == "OK"
+            assert "was not verified" in answer
+        with serving(stack, security) as server:
+            assert knock(server.port, mesh.roots, mesh.issue(uris=[ID]))[0] == "PERMISSION_DENIED"
+
+
+def test_what_to_give_a_server_that_verifies_nobody() -> None:
+    """The error of a call that nobody verified names functions that exist, for both modes."""
+    context: Any = object()
+    with pytest.raises(PeerVerificationError, match="was not verified") as caught:
+        peer_id(context)
+    named = set(re.findall(r"\w*server_interceptors", str(caught.value)))
+    ours = {each for each in named if each.startswith("grpc_")}
+    assert ours == {"grpc_server_interceptors", "grpc_aio_server_interceptors"}
+    assert all(callable(getattr(SecurityProvider, each)) for each in ours)
+    assert named - ours == {"server_interceptors", "tls_server_interceptors"}
+    assert named - ours < set(serviceradar_security.grpc.__all__)

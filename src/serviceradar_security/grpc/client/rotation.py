@@ -123,7 +123,7 @@ def plan_step(
         after = replace(after, wanted=Reliance(after.trust.authorities, after.trust.domains))
     step = Step(
         trust=after.trust.data if after.trust.data != standing.trust.data else None,
-        identity=svid if svid != standing.svid else None,
+        identity=None if _is_same(standing.svid, svid) else svid,
         push=push,
     )
     return after, step
@@ -145,7 +145,7 @@ def _renew(standing: Standing, found: Snapshot, svid: Identity, now: datetime) -
         context=found,
         trust=trust,
         svid=svid,
-        svid_since=standing.svid_since if svid == standing.svid else now,
+        svid_since=standing.svid_since if _is_same(standing.svid, svid) else now,
         live=live.joined(trust, renew_at) if live is not None else None,
         wanted=wanted.joined(trust, renew_at) if wanted is not None else None,
     )
@@ -154,7 +154,7 @@ def _renew(standing: Standing, found: Snapshot, svid: Identity, now: datetime) -
 def _renewal(standing: Standing, fresh: Identity, now: datetime) -> datetime | None:
     """Give the time by which connections must have left the identity that is replaced, if any."""
     old = standing.svid
-    if old is None or old == fresh or standing.svid_since is None:
+    if old is None or _is_same(old, fresh) or standing.svid_since is None:
         return None
     if old.spiffe_id != fresh.spiffe_id:
         return now
@@ -165,6 +165,11 @@ def _renewal(standing: Standing, fresh: Identity, now: datetime) -> datetime | N
     # SPIRE backdates: the part of a life before we had the SVID does not count.
     begin = max(old.not_before, standing.svid_since)
     return begin + _OLD_AGE * (old.not_after - begin)
+
+
+def _is_same(old: Identity | None, fresh: Identity) -> bool:
+    """Tell whether peers are shown the same: trust, which some of these hold too, is apart."""
+    return old is not None and old.chain_der == fresh.chain_der
 
 
 def _signer(svid: Identity) -> tuple[bytes, bytes]:
