@@ -9,21 +9,21 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self, final, runtime_checkable
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from serviceradar_security.errors import PeerVerificationError, X509SvidError
-from serviceradar_security.identity.own_material import check_possession, load_chain, split_pem
+from serviceradar_security.identity.own_material import (
+    OwnMaterial,
+    check_possession,
+    load_chain,
+    split_pem,
+)
 from serviceradar_security.identity.own_tls import judge_own_chain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from cryptography import x509
-
     from serviceradar_security.identity.authorities import Authorities
     from serviceradar_security.identity.bundle import TrustBundle
-    from serviceradar_security.identity.own_material import PrivateKey
     from serviceradar_security.identity.spiffe_id import SpiffeId, TrustDomain
 
 __all__ = ["TlsCredentials", "TlsCredentialsSource"]
@@ -32,7 +32,7 @@ _set = object.__setattr__
 
 
 @final
-class TlsCredentials:
+class TlsCredentials(OwnMaterial):
     """A frozen snapshot: our chain and key, and whom we trust; replaced whole, never edited.
 
     Build one with `from_pem`. Equality comes from the certificates; `repr` shows no key.
@@ -41,21 +41,15 @@ class TlsCredentials:
     __slots__ = (
         "_authorities",
         "_bundles",
-        "_certificates",
-        "_chain_der",
         "_client_authorities",
         "_doubt",
-        "_private_key",
         "_spiffe_id",
         "_why_no_id",
     )
     _authorities: Authorities
     _bundles: Mapping[TrustDomain, TrustBundle]
-    _certificates: tuple[x509.Certificate, ...]
-    _chain_der: tuple[bytes, ...]
     _client_authorities: Authorities
     _doubt: str
-    _private_key: PrivateKey
     _spiffe_id: SpiffeId | None
     _why_no_id: str
 
@@ -153,54 +147,11 @@ class TlsCredentials:
         return self._doubt
 
     @property
-    def certificates(self) -> tuple[x509.Certificate, ...]:
-        """The chain, leaf first."""
-        return self._certificates
-
-    @property
-    def chain_der(self) -> tuple[bytes, ...]:
-        """The chain as DER, leaf first."""
-        return self._chain_der
-
-    @property
-    def leaf(self) -> x509.Certificate:
-        """The leaf certificate."""
-        return self._certificates[0]
-
-    @property
-    def private_key(self) -> PrivateKey:
-        """The private key; it fits the leaf."""
-        return self._private_key
-
-    @property
-    def not_before(self) -> datetime:
-        """Begin of the leaf's validity, timezone-aware."""
-        return self.leaf.not_valid_before_utc
-
-    @property
-    def not_after(self) -> datetime:
-        """End of the leaf's validity, timezone-aware."""
-        return self.leaf.not_valid_after_utc
-
-    @property
     def title(self) -> str:
         """What to call it in a message: by its SPIFFE ID, or by its serial number."""
         if self._spiffe_id is not None:
             return str(self._spiffe_id)
         return f"the certificate with serial number {self.leaf.serial_number:x}"
-
-    def to_pem(self) -> tuple[bytes, bytes]:
-        """Write chain and key as PEM, the key as unencrypted PKCS#8.
-
-        Returns:
-            ``(chain, key)``. The second is a secret.
-        """
-        chain = b"".join(each.public_bytes(Encoding.PEM) for each in self._certificates)
-        return chain, self._private_key.private_bytes(
-            Encoding.PEM,
-            PrivateFormat.PKCS8,
-            NoEncryption(),
-        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TlsCredentials) and (
@@ -222,12 +173,6 @@ class TlsCredentials:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"TlsCredentials do not change: {name!r} cannot be deleted")
-
-    def __copy__(self) -> TlsCredentials:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> TlsCredentials:
-        return self
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would hold the key (read the files where they are needed)."""

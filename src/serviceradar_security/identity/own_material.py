@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_der_private_key,
     load_pem_private_key,
@@ -31,9 +33,13 @@ from serviceradar_security.identity.certificate import (
 from serviceradar_security.identity.leaf import MAX_RSA_BITS, MIN_RSA_BITS
 from serviceradar_security.identity.verify import MAX_CHAIN_LENGTH
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 __all__ = [
     "MAX_KEY_BYTES",
     "MAX_PEM_BYTES",
+    "OwnMaterial",
     "PrivateKey",
     "check_bytes",
     "check_intermediate",
@@ -54,6 +60,64 @@ _PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _KEY_BEGIN: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _PROBE: Final = b"does this key sign for this certificate?"
 _NOT_FITTING: Final = "the private key does not belong to the certificate of"
+
+
+class OwnMaterial:
+    """Chain and key of ours, checked; what `X509Svid` and `TlsCredentials` have in common."""
+
+    __slots__ = ("_certificates", "_chain_der", "_private_key")
+    _certificates: tuple[x509.Certificate, ...]
+    _chain_der: tuple[bytes, ...]
+    _private_key: PrivateKey
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The chain, leaf first, without a root."""
+        return self._certificates
+
+    @property
+    def chain_der(self) -> tuple[bytes, ...]:
+        """The chain as DER, leaf first."""
+        return self._chain_der
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The leaf certificate."""
+        return self._certificates[0]
+
+    @property
+    def private_key(self) -> PrivateKey:
+        """The private key; it fits the leaf."""
+        return self._private_key
+
+    @property
+    def not_before(self) -> datetime:
+        """Begin of the leaf's validity, timezone-aware."""
+        return self.leaf.not_valid_before_utc
+
+    @property
+    def not_after(self) -> datetime:
+        """End of the leaf's validity, timezone-aware."""
+        return self.leaf.not_valid_after_utc
+
+    def to_pem(self) -> tuple[bytes, bytes]:
+        """Write chain and key as PEM, the key as unencrypted PKCS#8.
+
+        Returns:
+            ``(chain, key)``. The second is a secret.
+        """
+        chain = b"".join(each.public_bytes(Encoding.PEM) for each in self._certificates)
+        return chain, self._private_key.private_bytes(
+            Encoding.PEM,
+            PrivateFormat.PKCS8,
+            NoEncryption(),
+        )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
 
 
 def split_pem(chain: bytes | str, key: bytes | str) -> tuple[tuple[bytes, ...], PrivateKey]:

@@ -13,6 +13,7 @@ from serviceradar_security.errors import PeerVerificationError, X509SvidError
 from serviceradar_security.identity.der import DerError, is_pkcs8, split_sequences
 from serviceradar_security.identity.leaf import check_leaf
 from serviceradar_security.identity.own_material import (
+    OwnMaterial,
     PrivateKey,
     check_bytes,
     check_intermediate,
@@ -24,17 +25,13 @@ from serviceradar_security.identity.own_material import (
 from serviceradar_security.identity.verify import MAX_CHAIN_LENGTH
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from cryptography import x509
-
     from serviceradar_security.identity.spiffe_id import SpiffeId
 
 __all__ = ["PrivateKey", "X509Svid"]
 
 
 @final
-class X509Svid:
+class X509Svid(OwnMaterial):
     """An X.509-SVID of our own.
 
     Build one with `parse` or `from_pem`. Equality and hash come from the certificates, the key
@@ -42,11 +39,8 @@ class X509Svid:
     is checked like any other input when it is read.
     """
 
-    __slots__ = ("_certificates", "_chain_der", "_hint", "_private_key", "_spiffe_id")
-    _certificates: tuple[x509.Certificate, ...]
-    _chain_der: tuple[bytes, ...]
+    __slots__ = ("_hint", "_spiffe_id")
     _hint: str
-    _private_key: PrivateKey
     _spiffe_id: SpiffeId
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Self:
@@ -101,52 +95,9 @@ class X509Svid:
         return self._spiffe_id
 
     @property
-    def certificates(self) -> tuple[x509.Certificate, ...]:
-        """The chain, leaf first, without a root."""
-        return self._certificates
-
-    @property
-    def chain_der(self) -> tuple[bytes, ...]:
-        """The chain as DER, leaf first."""
-        return self._chain_der
-
-    @property
-    def leaf(self) -> x509.Certificate:
-        """The leaf certificate."""
-        return self._certificates[0]
-
-    @property
-    def private_key(self) -> PrivateKey:
-        """The private key; it fits the leaf."""
-        return self._private_key
-
-    @property
-    def not_before(self) -> datetime:
-        """Begin of the leaf's validity, timezone-aware."""
-        return self.leaf.not_valid_before_utc
-
-    @property
-    def not_after(self) -> datetime:
-        """End of the leaf's validity, timezone-aware."""
-        return self.leaf.not_valid_after_utc
-
-    @property
     def hint(self) -> str:
         """The operator's hint; empty if there is none."""
         return self._hint
-
-    def to_pem(self) -> tuple[bytes, bytes]:
-        """Write chain and key as PEM, the key as unencrypted PKCS#8.
-
-        Returns:
-            ``(chain, key)``. The second is a secret.
-        """
-        chain = b"".join(each.public_bytes(Encoding.PEM) for each in self._certificates)
-        return chain, self._private_key.private_bytes(
-            Encoding.PEM,
-            PrivateFormat.PKCS8,
-            NoEncryption(),
-        )
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -167,12 +118,6 @@ class X509Svid:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"an X509Svid does not change: {name!r} cannot be deleted")
-
-    def __copy__(self) -> X509Svid:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> X509Svid:
-        return self
 
     def __reduce__(self) -> tuple[object, tuple[bytes, bytes, str]]:
         key = self._private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
