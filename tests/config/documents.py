@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TypeAlias
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A busy machine is no fault of the code under test.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -278,3 +282,16 @@ def as_go_decodes(document: object) -> object:
         value = as_go_decodes(document[key])
         seen[name] = reference_merge(seen.get(name), value)
     return seen
+
+
+def with_frames_left(room: int, call: Callable[[], Any]) -> Any:
+    """Call where only so many more calls fit inside one another."""
+    frame = sys._getframe()
+    depth = 0
+    while frame.f_back is not None:
+        depth, frame = depth + 1, frame.f_back
+
+    def down(levels: int) -> Any:
+        return down(levels - 1) if levels > 0 else call()
+
+    return down(sys.getrecursionlimit() - depth - room)

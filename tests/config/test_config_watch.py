@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import json
 import logging
 import threading
@@ -36,6 +37,7 @@ from tests.config.documents import (
     reference_merge,
     spelled,
     walk,
+    with_frames_left,
 )
 
 if TYPE_CHECKING:
@@ -598,6 +600,89 @@ def test_asynchronous_functions_are_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"apply is asynchronous.*observer is asynchronous"):
         ConfigWatch(LOCAL, apply, observer=apply)
+
+
+class Later:
+    """Be called like a function, and promise."""
+
+    async def __call__(self, _config: object) -> None:
+        """Do nothing, later."""
+        raise AssertionError
+
+
+class Task:
+    """Look like a task of an event loop."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def __await__(self) -> Any:
+        """Wait for nothing."""
+        raise AssertionError
+
+    def cancel(self) -> None:
+        """End."""
+        self.cancelled = True
+
+
+def test_asynchronous_callables_are_refused() -> None:
+    """An object that is called asynchronously is refused like a coroutine function."""
+    with pytest.raises(ConfigError, match=r"apply is asynchronous.*observer is asynchronous"):
+        ConfigWatch(LOCAL, Later(), observer=Later())
+
+
+def test_promises_are_not_applied(caplog: pytest.LogCaptureFixture) -> None:
+    """What `apply` only promises is not in force: the promise is ended, and the update fails."""
+    promised: list[Any] = []
+
+    def promise(_config: object) -> object:
+        promised.append(Later()(None) if not promised else Task())
+        return promised[-1]
+
+    watch = ConfigWatch(LOCAL, promise)
+    old = watch.current
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="is asynchronous and nobody would await it"):
+            watch.update({"x": CANARY})
+    assert watch.current is old
+    status = watch.status()
+    assert (status.updates, status.changes, status.refused, status.behind) == (0, 0, 2, True)
+    assert "is asynchronous" in status.last_refusal
+    coroutine, task = promised
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    assert task.cancelled
+    assert {vars(record)["event"] for record in caplog.records} == {"config_apply_failed"}
+    assert CANARY not in caplog.text
+
+
+def test_promises_of_an_observer(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """What an observer only promises is ended and logged, and changes nothing."""
+    watch = ConfigWatch(LOCAL, service.apply, observer=lambda _status: Later()(None))
+    watch.update({"x": 1})
+    assert watch.current.document["x"] == 1
+    (record,) = (each for each in caplog.records if each.levelno == logging.ERROR)
+    assert vars(record)["event"] == "config_observer_failed"
+
+
+def test_deep_caller(service: Service) -> None:
+    """A caller near the end of the stack gets a refusal that counts, and what was stays."""
+    deep = '{"a":' * 95 + "1" + "}" * 95
+    watch = ConfigWatch(json.loads(deep), service.apply)
+    refusals = []
+    for room in range(130, 600, 10):
+        state = state_of(watch)
+        text = deep.replace("1", str(room))
+        try:
+            with_frames_left(room, partial(watch.update, text))
+        except OverlayRefusedError as error:
+            refusals.append((str(error), state, state_of(watch), watch.status().behind))
+        assert watch.status().refused == len(refusals)
+    assert 0 < len(refusals) < 47
+    for text, before, after, behind in refusals:
+        assert "for a caller that is itself this deep" in text
+        assert before == after
+        assert behind
+    assert watch.update(deep).plain() == json.loads(deep)
 
 
 def test_no_document(watch: ConfigWatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 import math
 import sys
@@ -322,6 +323,14 @@ class Pairs(UserDict[str, object]):
         return [("a", 1), ("a", 2)]
 
 
+class Endless(UserDict[str, object]):
+    """A mapping with numbers for names, and no end of them."""
+
+    def items(self) -> Any:
+        """Give members for ever."""
+        return ((number, None) for number in itertools.count())
+
+
 def itself() -> dict[str, object]:
     """Make a mapping that holds itself."""
     made: dict[str, object] = {"a": 1}
@@ -363,6 +372,8 @@ def laughs(value: object) -> dict[str, object]:
         (laughs({}), "larger than"),
         ({str(number): number for number in range(900_000)}, "larger than"),
         ({"a": "x" * (MAX_DOCUMENT_BYTES + 1)}, "larger than"),
+        (Endless(), "has a name of type int"),
+        ({"a": [{"b": Endless()}]}, "a[0].b: has a name of type int"),
     ],
 )
 def test_mapping_that_is_no_document(mapping: Any, words: str) -> None:

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serviceradar_security.config.block_members import FILE_NAMES, TEXT_NAMES
 from serviceradar_security.config.environment import (
-    SECURITY_FILES,
-    SECURITY_TEXTS,
     Environment,
     read_environment,
     read_variables,
@@ -406,8 +405,8 @@ def test_no_environment(tmp_path: Path, environ: Any, reason: str) -> None:
 def test_known_members_are_those_of_a_block() -> None:
     """A variable may add to a block what `SecurityConfig` reads of it."""
     members = {field.name for field in fields(SecurityConfig)}
-    assert {*SECURITY_TEXTS, "tls"} <= members
-    assert set(SECURITY_FILES) == {field.name for field in fields(TlsFiles)}
+    assert {*TEXT_NAMES, "tls"} <= members
+    assert set(FILE_NAMES) == {field.name for field in fields(TlsFiles)}
 
 
 def test_repr_shows_no_values() -> None:
@@ -438,7 +437,7 @@ def test_any_variables(document: dict[str, object], given_variables: dict[str, s
         if isinstance(value, dict) or any(isinstance(step, int) for step in place):
             continue
         held = look(document, place)
-        if place[-2:-1] != ("tls",) and place[-1] not in SECURITY_TEXTS:
+        if place[-2:-1] != ("tls",) and place[-1] not in TEXT_NAMES:
             numbers = isinstance(held, int | float) and not isinstance(held, bool)
             assert isinstance(value, int | float) if numbers else type(value) is type(held)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 from serviceradar_security.config.formats import Format, format_of, parse_text
 from serviceradar_security.config.problems import Problems
 from serviceradar_security.config.strict import MAX_DEPTH
-from serviceradar_security.config.toml_text import MAX_TOML_BYTES
+from serviceradar_security.config.toml_text import _OPAQUE, MAX_TOML_BYTES
 from serviceradar_security.config.yaml_text import MAX_YAML_BYTES
 from serviceradar_security.errors import ConfigError
-from tests.config.documents import as_toml, bases, patient, without_nulls
+from tests.config.documents import as_toml, bases, patient, with_frames_left, without_nulls
 
 CANARY = "canary-do-not-show"
 
@@ -337,12 +338,39 @@ def test_pyyaml_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_deep_caller() -> None:
     """A caller near the limit of recursion gets a refusal, not a traceback."""
+    text = "a = " + "[" * 90 + "]" * 90
+    assert "nested deeper" in with_frames_left(120, lambda: refusal(text, "toml"))
 
-    def down(levels: int) -> str:
-        return down(levels - 1) if levels else refusal("a = " + "[" * 90 + "]" * 90, "toml")
 
-    frame = sys._getframe()
-    depth = 0
-    while frame is not None and frame.f_back is not None:
-        depth, frame = depth + 1, frame.f_back
-    assert "nested deeper" in down(sys.getrecursionlimit() - depth - 120)
+# What begins strings and does not end them, or looks as if.
+UNENDED = [
+    *('\\"', '\\"""\n', '"\n', "'\n", "'''\\", '"""\\', '"', "'", "''x\n", '""x\n', '"\\'),
+    *("'''", '"""', "''", '""', "#\n", '#"\n', '"\\"', "'\\'", 'a="""\\\n', "a='\n", 'a="\\\r\n'),
+]
+
+
+@pytest.mark.parametrize("part", UNENDED, ids=ascii)
+@pytest.mark.parametrize("before", ["", "a = ", '"', "'", '"""', "'''", "\\", "'a' = ["], ids=ascii)
+def test_toml_strings_without_end(before: str, part: str) -> None:
+    """However often a string begins and does not end, nothing of the text is scanned again.
+
+    That is so if no attempt at a string or a comment fails: then no beginning of one is left.
+    """
+    text = (before + part * 200).encode()
+    assert not set(_OPAQUE.sub(b"", text)) & set(b"\"'#")
+
+
+@patient
+@given(st.text("\"'\\#\n\ra=[", max_size=60))
+def test_any_toml_string_is_scanned_once(text: str) -> None:
+    """No attempt at a string or a comment fails, whatever the text."""
+    assert not set(_OPAQUE.sub(b"", text.encode())) & set(b"\"'#")
+
+
+@pytest.mark.parametrize("part", UNENDED, ids=ascii)
+def test_toml_of_the_largest_size(part: str) -> None:
+    """A hostile text of the largest size is judged in time: quadratic, it would take minutes."""
+    text = part * (MAX_TOML_BYTES // len(part))
+    begun = time.process_time()
+    parse_text(text, Problems(), format="toml")
+    assert time.process_time() - begun < 20

@@ -89,7 +89,6 @@ def test_tls_tables(member: str) -> None:
         {"grpc": ["mode"]},
         {"grpc": None},
         {"x": {"grpc": {"mode": "spiffe"}}},
-        {"GRPC": {"mode": "spiffe"}},
         {"grpc_tls": {"enabled": True}},
         {"grpc_tls": None},
         {"nats": {"tls": {"enabled": True}}},
@@ -237,3 +236,18 @@ def test_unknown_kind(kind: Any, shown: str) -> None:
     """A kind that there is not is a mistake in code, and says which there are."""
     with pytest.raises(ConfigError, match=f"no kind of security block: {shown}: use one of sec"):
         read_block({"mode": "none"}, Problems(), path="security", kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"GRPC": {"mode": "spiffe"}}, {"GRPC": "grpc_server"}),
+        ({"gRPC_tl\u017f": {"cert_file": "x"}}, {"gRPC_tl\u017f": "tls_files"}),
+        ({"NATS": {"TLS": PEM}}, {"NATS.TLS": "tls_files"}),
+        ({"nats": {"tls": PEM, "Tls": PEM}}, {"nats.tls": "tls_files", "nats.Tls": "tls_files"}),
+        ({"x": {"GRPC": {"mode": "spiffe"}}}, {}),
+    ],
+)
+def test_tables_in_other_spellings(document: dict[str, object], expected: dict[str, str]) -> None:
+    """A table that Go's decoder would take for a block is one, at its own path."""
+    assert kinds(document) == expected

@@ -16,11 +16,11 @@ from serviceradar_security.config.layers import (
     Layer,
     check_local,
     look,
-    merged,
     parse_path,
     same,
     together,
 )
+from serviceradar_security.config.merge import merged
 from serviceradar_security.config.problems import Problems
 from tests.config.documents import bases, blocks_of, cases, patient, reference_merge, walk
 

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import pickle
+import subprocess
+import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,10 @@ from serviceradar_security.config.overlay import apply_overlay
 from serviceradar_security.config.protected import ProtectedPaths
 from serviceradar_security.config.security import SecurityConfig
 from serviceradar_security.errors import ConfigError, OverlayRefusedError
-from tests.config.documents import reference_merge
+from tests.config.documents import reference_merge, with_frames_left
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CANARY = "canary-do-not-show"
@@ -149,6 +152,117 @@ def test_pinned_twin_is_refused(file: Path, tmp_path: Path) -> None:
     pinned = write(tmp_path / "pinned.json", {"Security": {"mode": "mtls"}})
     with pytest.raises(ConfigError, match="the same name as 'security'"):
         load_config(file, pinned=pinned)
+
+
+TWINS: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    (FILE, {"NATS": None}, ["NATS"]),
+    (FILE, {"nat\u017f": {"url": "x"}}, ["nat\u017f"]),
+    (FILE, {"Checks": []}, ["Checks"]),
+    (FILE, {"NATS": {"security": {"mode": "none"}}}, ["NATS"]),
+    (FILE, {"a": [{"b": {"security": {"mode": "none"}}, "B": 1}]}, ["a[0].B"]),
+    ({"grpc": {"mode": "spiffe"}}, {"GRPC": None}, ["GRPC"]),
+    ({"nats": {"tls": {"mode": "mtls"}}}, {"nats": {"TLS": 1}, "Nats": 2}, ["Nats", "nats.TLS"]),
+]
+
+
+@pytest.mark.parametrize(("local", "twins", "paths"), TWINS)
+def test_twin_of_a_parent(
+    tmp_path: Path,
+    local: dict[str, Any],
+    twins: dict[str, Any],
+    paths: list[str],
+) -> None:
+    """To Go's decoder a twin is the parent itself: local documents may not hold both."""
+    file = write(tmp_path / "service.json", local)
+    pinned = write(tmp_path / "pinned.json", twins)
+    whole: Any = reference_merge(local, twins)
+    loads: list[Callable[[], Config]] = [
+        lambda: load_config(file, pinned=pinned),
+        lambda: load_config(write(tmp_path / "whole.json", whole)),
+        lambda: Config(whole),
+    ]
+    for load in loads:
+        with pytest.raises(ConfigError, match="to Go's decoder the same name as") as caught:
+            load()
+        assert [problem.path for problem in caught.value.problems] == paths
+
+
+@pytest.mark.parametrize(
+    "pinned",
+    [{"Poll_Interval": "1s"}, {"agents": {"Edge": {}, "edge": {}}}, {"x": {"NATS": 1}}],
+)
+def test_twins_that_hold_nothing(file: Path, tmp_path: Path, pinned: dict[str, object]) -> None:
+    """Names that fold alike are left alone where no block is at stake: maps tell them apart."""
+    config = load_config(file, pinned=write(tmp_path / "pinned.json", pinned))
+    assert config.document == reference_merge(FILE, pinned)
+
+
+@pytest.mark.parametrize(
+    ("checks", "path", "reason"),
+    [
+        ('[{"name": "x", "security": null}]', "checks[0].security", "is null"),
+        ('[[{"Kv_Security": null}]]', "checks[0][0].Kv_Security", "is null"),
+        ('[{"security": {}, "Security": {}}]', "checks[0].Security", "same name as 'security'"),
+    ],
+)
+def test_blocks_in_the_list_of_a_variable(file: Path, checks: str, path: str, reason: str) -> None:
+    """A list that a variable gives is held to the same as one of the pinned file."""
+    environ = {"CONFIG_SOURCE": "env", "SERVICERADAR_CHECKS": checks}
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_config(file, environ=environ)
+    assert [problem.path for problem in caught.value.problems] == [path]
+    assert str(caught.value).startswith("environment (SERVICERADAR_*): ")
+
+
+def test_list_of_a_variable(file: Path) -> None:
+    """A list with sound blocks, or without any, is the local operator's to give."""
+    for checks in ("[]", '[{"security": {"mode": "none"}}]'):
+        environ = {"CONFIG_SOURCE": "env", "SERVICERADAR_CHECKS": checks}
+        config = load_config(file, environ=environ)
+        assert config.plain()["checks"] == json.loads(checks)
+
+
+def test_working_directory_that_is_gone(file: Path, tmp_path: Path) -> None:
+    """A relative name is compared as far as it can be where there is no directory to begin at."""
+    pinned = write(tmp_path / "pinned.json", {})
+    gone = tmp_path / "gone"
+    script = f"""if True:
+        import logging, os
+        from serviceradar_security.config import load_config
+        from serviceradar_security.errors import ConfigError
+        os.mkdir({str(gone)!r})
+        os.chdir({str(gone)!r})
+        os.rmdir({str(gone)!r})
+        logging.basicConfig()
+        environ = {{"PINNED_CONFIG_PATH": "pinned.json"}}
+        print(len(load_config({str(file)!r}, pinned={str(pinned)!r}, environ=environ).layers))
+        try:
+            load_config({str(file)!r}, environ=environ)
+        except ConfigError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "2",
+        "pinned.json: cannot be read: No such file or directory",
+    ]
+    assert "PINNED_CONFIG_PATH names pinned.json and is not used" in done.stderr
+
+
+def test_deep_caller(tmp_path: Path) -> None:
+    """A caller near the end of the stack gets a configuration or an error of ours."""
+    deep = json.loads('{"a":' * 95 + "1" + "}" * 95)
+    one, two = write(tmp_path / "one.json", deep), write(tmp_path / "two.json", deep)
+    refusals = []
+    for frames in range(150, 600, 10):
+        try:
+            with_frames_left(frames, lambda: load_config(one, pinned=two, overlay=deep))
+        except ConfigError as error:
+            refusals.append(str(error))
+    assert 0 < len(refusals) < 45
+    assert all("for a caller that is itself this deep" in text for text in refusals)
 
 
 @pytest.mark.parametrize(

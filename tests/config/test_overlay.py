@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from serviceradar_security.config.configuration import Config
 from serviceradar_security.config.document import MAX_DEPTH, MAX_DOCUMENT_BYTES
 from serviceradar_security.config.overlay import apply_overlay, find_offenders, merge_into
+from serviceradar_security.config.strip import strip_protected
 from serviceradar_security.errors import ConfigError, OverlayRefusedError
+from tests.config.documents import with_frames_left
 
 CANARY = "canary-do-not-show"
 BLOCK = {"mode": "spiffe", "trust_domain": "meadow.example"}
@@ -409,3 +413,42 @@ def test_merge_into() -> None:
     document: dict[str, object] = {"security": {"mode": "none", "role": "core"}, "a": [1]}
     merge_into(document, {"security": {"mode": "spiffe"}, "a": None})
     assert document == {"security": {"mode": "spiffe", "role": "core"}, "a": None}
+
+
+def test_log_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """A record has the first of many paths, none of them long, and counts all of them."""
+    overlay = {"x" * 5000: {f"{index}_security": 0 for index in range(200)}}
+    error = refused(json.dumps(overlay))
+    (record,) = caplog.records
+    assert len(error.paths) > 20
+    assert vars(record)["problem_count"] == 200
+    assert len(vars(record)["paths"]) == 20
+    assert len(str(vars(record))) < 10_000
+    assert vars(record)["paths"][0].endswith(".0_security")
+
+
+DEEP: Any = json.loads('{"a":' * 95 + "1" + "}" * 95)
+ENTRIES: dict[str, Any] = {
+    "apply_overlay": lambda: apply_overlay(DEEP, DEEP),
+    "strip_protected": lambda: strip_protected(DEEP, base=DEEP),
+    "Config": lambda: Config(DEEP),
+    "with_overlay": partial(Config(DEEP).with_overlay, DEEP),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_deep_caller(entry: str) -> None:
+    """A caller near the end of the stack gets the result or an error of ours, never a traceback."""
+    expected = OverlayRefusedError if entry in {"apply_overlay", "with_overlay"} else ConfigError
+    refusals = []
+    for room in range(110, 600, 10):
+        try:
+            with_frames_left(room, ENTRIES[entry])
+        except ConfigError as error:
+            refusals.append(error)
+    assert 0 < len(refusals) < 49
+    for each in refusals:
+        assert type(each) is expected
+        assert "for a caller that is itself this deep" in str(each)
+        assert each.__cause__ is None
+        assert each.__suppress_context__

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from serviceradar_security.config.block_members import NO_SWITCHES, BlockMembers
 from serviceradar_security.config.blocks import render_path
+from serviceradar_security.config.kinds import KINDS
 from serviceradar_security.config.overlay import apply_overlay
 from serviceradar_security.config.protected import (
     PROTECTED_PATHS,
@@ -20,6 +22,8 @@ from serviceradar_security.errors import ConfigError, OverlayRefusedError
 from tests.config.documents import as_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from serviceradar_security.config.formats import Format
 
 CANARY = "canary-do-not-show"
@@ -39,6 +43,10 @@ EXPECTED = {
     "edge_onboarding.downstream_path_template",
     *("cnpg.cert_dir", "cnpg.ssl_mode", "cnpg.tls", "database.tls"),
     *("logging.otel.endpoint", "logging.otel.insecure", "logging.otel.tls"),
+    *("cnpg.host", "cnpg.port", "database.addresses", "database.password", "srql.base_url"),
+    *("webhooks", "checkers_dir"),
+    *("grpc.server_name", "grpc.role", "grpc.enabled", "grpc.insecure", "grpc.skip_verify"),
+    *("grpc.insecure_skip_verify", "grpc.tls_enabled"),
     *("grpc.ca_file", "grpc.cert_dir", "grpc.cert_file", "grpc.client_ca_file", "grpc.key_file"),
     *("grpc.mode", "grpc.server_spiffe_id", "grpc.tls", "grpc.trust_domain"),
     *("grpc.workload_socket", "grpc_tls", "nats.tls"),
@@ -100,7 +108,7 @@ INNOCENT: list[dict[str, Any]] = [
     {"logging": {"level": None, "otel": {"enabled": False, "batch_timeout": "1s"}}},
     {"logging": {"otel": {}}},
     {"nats_operator": {"name": "south"}},
-    {"cnpg": {"host": "other", "max_conns": 3}},
+    {"cnpg": {"database": "other", "max_conns": 3}},
     {"grpc": {"listen_addr": ":2"}},
     {"database": {"name": "x", "settings": {"tls": 1}}},
     {"edge_onboarding": {"enabled": False, "poller_id_prefix": "e"}},
@@ -290,11 +298,44 @@ def test_no_set(protected: Any) -> None:
         apply_overlay(BASE, {}, protected=protected)
 
 
-@pytest.mark.parametrize("path", ["", ".", "a.", ".a", "a..b", None, 3])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", ".", "a.", ".a", "a..b", None, 3, b"a", ("a",)),
+        *("checks[0].address", "a.[]", "agents.*-a.address", "a.**", "*a", " kv_address"),
+        *("kv_address ", "a b", "a\tb", "a.\nb", '"a.b".c', "'a'", "a\\b", "a\x00b", "a\u2028b"),
+    ],
+    ids=ascii,
+)
 def test_no_path(path: Any) -> None:
     """What is no path is refused: it would protect nothing."""
     with pytest.raises(ConfigError, match="no protected path"):
         ProtectedPaths().with_paths(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ProtectedPaths(("kv_address",)),  # type: ignore[arg-type]  # refused for that
+        lambda: ProtectedPaths([ProtectedPath("a", "is")]),  # type: ignore[arg-type]  # as above
+        lambda: ProtectedPaths(None),  # type: ignore[arg-type]  # as above
+        lambda: ProtectedPaths(name=3),  # type: ignore[arg-type]  # as above
+        lambda: ProtectedPath("a", 3),  # type: ignore[arg-type]  # as above
+    ],
+    ids=["texts", "list", "none", "name", "reason"],
+)
+def test_no_entries(make: Callable[[], object]) -> None:
+    """What is no set of paths with reasons is our error, when it is made."""
+    with pytest.raises(ConfigError):
+        make()
+
+
+def test_every_member_of_the_grpc_table() -> None:
+    """Whatever is read as a member of a block, or looks like a switch of one, is protected."""
+    members = {*BlockMembers.model_fields, *NO_SWITCHES}
+    listed = {path for path in PROTECTED_PATHS.paths if path.startswith("grpc.")}
+    assert listed == {f"grpc.{name}" for name in members}
+    assert not members & KINDS["grpc_server"].others
 
 
 def test_without_what_is_not_there() -> None:

@@ -313,6 +313,8 @@ def test_default_workload_socket(block: dict[str, object]) -> None:
         "unix:/x ",
         "unix:/a b",
         "x:unix:/y",
+        "un\u0131x:/y",
+        "UN\u0130X:/y",
         "unix:/a\ufeff",
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from serviceradar_security.config.overlay import apply_overlay
+from serviceradar_security.config.problems import MAX_REPORT_CHARACTERS
 from serviceradar_security.config.protected import ProtectedPaths
 from serviceradar_security.config.strip import StrippedOverlay, strip_protected
 from serviceradar_security.errors import ConfigError, OverlayRefusedError
@@ -53,7 +55,7 @@ def test_strip(write: Any) -> None:
     """A document that a Go service has seeded loses what the gate refuses, and every path is told."""
     before = copy.deepcopy(SEEDED)
     stripped = strip_protected(write(SEEDED))
-    assert stripped == StrippedOverlay(CLEAN, REMOVED)
+    assert stripped == StrippedOverlay(CLEAN, REMOVED, len(REMOVED))
     assert before == SEEDED
     assert apply_overlay({}, stripped.document) == CLEAN
 
@@ -62,13 +64,15 @@ def test_formats() -> None:
     """TOML and YAML are stripped alike."""
     toml = strip_protected("a = 1\n[grpc]\nmode = 'none'\nlisten_addr = ':1'", format="toml")
     yaml = strip_protected("a: 1\ngrpc: {mode: none, listen_addr: ':1'}", format="yaml")
-    assert toml == yaml == StrippedOverlay({"a": 1, "grpc": {"listen_addr": ":1"}}, ("grpc.mode",))
+    assert (
+        toml == yaml == StrippedOverlay({"a": 1, "grpc": {"listen_addr": ":1"}}, ("grpc.mode",), 1)
+    )
 
 
 def test_protected_set() -> None:
     """Without protected paths only security names go."""
     stripped = strip_protected({"rbac": 1, "security": 1}, protected=ProtectedPaths())
-    assert stripped == StrippedOverlay({"rbac": 1}, ("security",))
+    assert stripped == StrippedOverlay({"rbac": 1}, ("security",), 1)
 
 
 def test_base() -> None:
@@ -79,7 +83,7 @@ def test_base() -> None:
     with pytest.raises(OverlayRefusedError):
         apply_overlay(base, overlay)
     stripped = strip_protected(overlay, base=base)
-    assert stripped == StrippedOverlay({"a": 1}, ("nats", "NATS", "checks", "cnpg"))
+    assert stripped == StrippedOverlay({"a": 1}, ("nats", "NATS", "checks", "cnpg"), 4)
     assert apply_overlay(base, stripped.document) == {**base, "a": 1}
 
 
@@ -87,7 +91,7 @@ def test_nothing_to_strip() -> None:
     """A clean overlay stays, and nothing of it is shared."""
     overlay: dict[str, Any] = {"a": [{"b": 1}]}
     stripped = strip_protected(overlay)
-    assert stripped == StrippedOverlay({"a": [{"b": 1}]}, ())
+    assert stripped == StrippedOverlay({"a": [{"b": 1}]}, (), 0)
     stripped.document["a"][0]["b"] = 2  # type: ignore[index]  # a list, as above
     assert overlay == {"a": [{"b": 1}]}
 
@@ -116,3 +120,31 @@ def test_values_stay_out_of_repr() -> None:
     """What is left may hold secrets, and is not printed."""
     text = repr(strip_protected({"a": CANARY, "security": CANARY}))
     assert text == "StrippedOverlay(1 members left, removed=('security',))"
+
+
+def test_report_is_bounded() -> None:
+    """A small overlay with gigabytes of paths is cleaned whole, and its paths are counted."""
+    blocks, depth = 4_000, 90
+    text = json.dumps({f"{index}_security": 0 for index in range(blocks)})
+    for index in range(depth):
+        text = f'{{"{"p" * 500}{index}":{text},"security":{{"a_security":1}}}}'
+    tracemalloc.start()
+    stripped = strip_protected(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert stripped.count == blocks + 2 * depth
+    lengths = sum(map(len, stripped.removed))
+    assert lengths - len(stripped.removed[-1]) <= MAX_REPORT_CHARACTERS
+    assert 0 < len(stripped.removed) < stripped.count
+    assert "security" not in json.dumps(stripped.document)
+    # All paths together have more than 180 million characters.
+    assert peak < 60_000_000
+    assert len(repr(stripped)) < 20 * 200
+
+
+def test_repr_is_bounded() -> None:
+    """A repr names the first of many paths and counts the rest."""
+    text = repr(strip_protected({f"{index}_security": 0 for index in range(50)}))
+    assert "'19_security'" in text
+    assert "'20_security'" not in text
+    assert text.endswith("and 30 more)")

@@ -61,6 +61,10 @@ def toml_overlays() -> dict[str, bytes]:
         "not-finite": "a = inf\nb = -nan\nc = 1e400\n",
         "dotted": ".".join(["a"] * 120) + " = 1\n",
         "deep": "a = " + "[" * 120 + "]" * 120,
+        "unended": 'a = "x\nb = [[[',
+        "unended-escapes": '\\"' * 300,
+        "unended-long": '\\"""\n' * 300,
+        "unended-literal": "a = '''\n" + "''x\n" * 300,
         "empty": "",
     }
     return {name: text.encode() for name, text in texts.items()} | {"not-utf-8": b"a = '\xff'\n"}

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from serviceradar_security.config.problems import Problems
 
 __all__ = [
+    "BLOCK_NAMES",
+    "FILE_NAMES",
     "KNOWN_ROLES",
     "NO_SWITCHES",
+    "TEXT_NAMES",
     "BlockMembers",
     "FileMembers",
     "Place",
@@ -100,6 +103,16 @@ class BlockMembers(FileMembers):
         description="Paths of PEM files. They may stand beside the other members instead; with "
         "tls given, only those in it count.",
     )
+
+
+FILE_NAMES: Final = tuple(FileMembers.model_fields)
+"""The names of the files of a block, which stand below ``tls`` or beside the other members."""
+
+BLOCK_NAMES: Final = tuple(BlockMembers.model_fields)
+"""The names of all members of a block."""
+
+TEXT_NAMES: Final = tuple(name for name in BLOCK_NAMES if name not in (*FILE_NAMES, "tls"))
+"""The names of the members of a block that are neither files nor ``tls``: all of them texts."""
 
 
 def check_names(

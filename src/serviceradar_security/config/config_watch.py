@@ -12,11 +12,13 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Final, TypeGuard, final
+from inspect import isawaitable, iscoroutinefunction
+from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar, final
 
 from serviceradar_security.config.configuration import Config
 from serviceradar_security.config.document import kind_of
+from serviceradar_security.config.overlay import refusal_of
+from serviceradar_security.config.problems import refusing_deep_callers, shortened
 from serviceradar_security.errors import ConfigError, OverlayRefusedError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ __all__ = ["ConfigWatch", "ConfigWatchStatus"]
 
 _log: Final = logging.getLogger("serviceradar_security.config")
 _LONGEST_WAIT: Final = threading.TIMEOUT_MAX
+_ASYNCHRONOUS: Final = "is asynchronous and nobody would await it: give a function"
+_T = TypeVar("_T")
 
 
 @final
@@ -149,21 +153,24 @@ class ConfigWatch:
     ) -> Config:
         old = self._current
         try:
-            new = old.with_overlay(data, format=format)
+            with refusing_deep_callers("overlay", refusal_of):
+                new = old.with_overlay(data, format=format)
+                changed = not old.same_document(new)
         except ConfigError as error:
             self._refuse(str(error))
             if not isinstance(error, OverlayRefusedError):  # the gate has logged those
+                paths = tuple(problem.path for problem in error.problems)
                 _log.warning(
                     "%s",
                     str(error),
                     extra={
                         "event": "config_update_refused",
-                        "paths": tuple(problem.path for problem in error.problems),
+                        "paths": shortened(paths),
+                        "problem_count": len(paths),
                     },
                 )
             raise
         moment = self._now()
-        changed = not old.same_document(new)
         if changed:
             self._run(new)
         # One assignment: readers see the old configuration or the new one.
@@ -184,13 +191,15 @@ class ConfigWatch:
 
     def _run(self, new: Config) -> None:
         try:
-            self._apply(new)
+            _call(self._apply, new)
         except Exception as error:
             # Its text may hold values of the document: it stays in the cause.
             text = (
                 f"the new configuration could not be applied, the old one stays in force: "
                 f"{type(error).__name__} in the service's own apply"
             )
+            if isinstance(error, _AsynchronousError):
+                text = f"the new configuration was not applied, the old one stays in force: {error}"
             # Without a traceback: the frames of a user's function may hold secrets.
             _log.error(
                 "%s",
@@ -209,7 +218,7 @@ class ConfigWatch:
         if self._observer is None:
             return
         try:
-            self._observer(status)
+            _call(self._observer, status)
         except Exception as error:  # noqa: BLE001 - a user's observer may raise anything
             _log.error(
                 "an observer of configurations failed: %s; the next event follows",
@@ -249,14 +258,29 @@ def _check_arguments(apply: object, observer: object, patience: object, now: obj
             continue
         if not callable(function):
             wrong.append(f"{name} is {kind_of(function)}: give a function that takes a {takes}")
-        elif iscoroutinefunction(function):
-            wrong.append(f"{name} is asynchronous and nobody would await it: give a function")
+        elif iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+            wrong.append(f"{name} {_ASYNCHRONOUS}")
     if not callable(now):
         wrong.append(f"now is {kind_of(now)}: give a function that returns the time")
     if not _is_number(patience) or not 0 < patience <= _LONGEST_WAIT:
         wrong.append("patience is no positive number of seconds")
     if wrong:
         raise ConfigError(f"config watch: {'; '.join(wrong)}")
+
+
+class _AsynchronousError(Exception):
+    """A function gave back something to await."""
+
+
+def _call(function: Callable[[_T], object], argument: _T) -> None:
+    """Call a function of the service, and refuse one that has only promised to do its work."""
+    given = function(argument)
+    if isawaitable(given):
+        # A coroutine has not begun; a task may have, and is told to end.
+        end = getattr(given, "close", None) or getattr(given, "cancel", None)
+        if callable(end):
+            end()
+        raise _AsynchronousError(f"what was given for it {_ASYNCHRONOUS}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

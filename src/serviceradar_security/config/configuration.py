@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, cast, final, get_args
 
+from serviceradar_security.config.block_members import FILE_NAMES, TEXT_NAMES
 from serviceradar_security.config.blocks import find_blocks, is_security_name, render_path
-from serviceradar_security.config.document import copy_document, find_twins, freeze, kind_of
-from serviceradar_security.config.environment import SECURITY_FILES, SECURITY_TEXTS
+from serviceradar_security.config.document import (
+    copy_document,
+    find_parent_twins,
+    find_twins,
+    freeze,
+    kind_of,
+)
 from serviceradar_security.config.formats import Format
 from serviceradar_security.config.kinds import find_kinds
 from serviceradar_security.config.layers import (
@@ -23,10 +29,11 @@ from serviceradar_security.config.layers import (
     same,
     together,
 )
-from serviceradar_security.config.overlay import merge_overlay
-from serviceradar_security.config.problems import Problems, shown
+from serviceradar_security.config.overlay import admit_overlay, refusal_of
+from serviceradar_security.config.problems import Problems, refusing_deep_callers, shown
 from serviceradar_security.config.protected import PROTECTED_PATHS, ProtectedPaths
 from serviceradar_security.config.security import SecurityConfig, read_block
+from serviceradar_security.config.strict import copied
 from serviceradar_security.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,8 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Config", "find_all_blocks", "find_unnamed_blocks", "make_config", "overlaid"]
 
 _NAMED_IN_MESSAGE: Final = 20
-_FILES: Final = frozenset(("tls", name) for name in SECURITY_FILES)
-_MEMBERS: Final = frozenset((name,) for name in (*SECURITY_TEXTS, "tls"))
+_FILES: Final = frozenset(("tls", name) for name in FILE_NAMES)
+_MEMBERS: Final = frozenset((name,) for name in (*TEXT_NAMES, "tls"))
 
 
 class _Block(NamedTuple):
@@ -79,7 +86,10 @@ class Config:
             raise ConfigError(f"name is {kind_of(name)}: give a text")
         if not isinstance(document, Mapping):
             raise ConfigError(f"{name}: is {kind_of(document)}: give a mapping of JSON values")
-        return make_config([Layer("file", name, copy_document(document, source=name))])
+        with refusing_deep_callers(name):
+            layers = [Layer("file", name, copy_document(document, source=name))]
+            check_parents(layers)
+            return make_config(layers)
 
     @property
     def document(self) -> Mapping[str, object]:
@@ -187,8 +197,9 @@ class Config:
         """
         own, protected = self._format, self._protected
         written = own if format is None else format
-        layers = overlaid(self._layers, overlay, protected=protected, format=written)
-        return make_config(layers, protected=protected, format=own, read=self._read)
+        with refusing_deep_callers("overlay", refusal_of):
+            layers = overlaid(self._layers, overlay, protected=protected, format=written)
+            return make_config(layers, protected=protected, format=own, read=self._read)
 
     def same_document(self, other: Config) -> bool:
         """Tell whether another configuration says the same, whatever layers say it.
@@ -196,6 +207,10 @@ class Config:
         Exact, unlike ``==`` of documents: to Python 1, 1.0 and true are equal.
         """
         return same(self._plain, other._plain)
+
+    def plain(self) -> dict[str, object]:
+        """Give the merged document as dicts and lists of your own, to change or to write out."""
+        return cast("dict[str, object]", copied(self._plain))
 
     @property
     def _name(self) -> str:
@@ -344,12 +359,24 @@ def overlaid(
         return local
     if format not in get_args(Format):
         raise ConfigError(f"format is none of those there are: {', '.join(get_args(Format))}")
-    base = _loose(together(local))
-    change = merge_overlay(base, overlay, protected=protected, format=format)
+    change = admit_overlay(together(local), overlay, protected=protected, format=format)
     pinned = [layer for layer in local if layer.name == "pinned"]
     below = [layer for layer in local if layer.name != "pinned"]
     # The gate let it in, so there is no security name in it.
     return [*below, Layer("overlay", "overlay", change, frozenset()), *pinned]
+
+
+def check_parents(layers: Sequence[Layer]) -> None:
+    """Refuse local layers in which two names are one to Go's decoder, and one holds a block.
+
+    Raises:
+        ConfigError: There are such names.
+    """
+    problems = Problems()
+    plain = together(layers)
+    find_parent_twins(plain, find_all_blocks(plain), problems)
+    if problems:
+        raise problems.error(layers[0].source)
 
 
 def find_all_blocks(document: dict[str, object]) -> list[Place]:
@@ -364,13 +391,6 @@ def find_unnamed_blocks(document: dict[str, object]) -> list[Place]:
 
 def _local(layers: Iterable[Layer]) -> list[Layer]:
     return [layer for layer in layers if layer.name != "overlay"]
-
-
-def _loose(value: dict[str, object]) -> dict[str, object]:
-    """Copy the objects of a document, whose lists and scalars a merge only replaces."""
-    return {
-        key: _loose(member) if isinstance(member, dict) else member for key, member in value.items()
-    }
 
 
 def _listed(names: Sequence[str] | Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ Stricter than `json.loads` where Go's ``encoding/json`` is, and than both where 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serviceradar_security.config.blocks import (
     Segment,
@@ -38,6 +38,7 @@ __all__ = [
     "MAX_INTEGER_DIGITS",
     "DoubledObject",
     "copy_document",
+    "find_parent_twins",
     "find_twins",
     "freeze",
     "kind_of",
@@ -100,3 +101,47 @@ def find_twins(
         known = first.setdefault((*path[:-1], fold_name(name)), name)
         if known != name:
             problems.add(path, f"is the same name as {shown(known)} to Go's decoder: keep one")
+
+
+def find_parent_twins(
+    document: dict[str, object],
+    places: Iterable[tuple[Segment, ...]],
+    problems: Problems,
+) -> None:
+    """Note names that Go's ``encoding/json`` takes for that of an object that is or holds a block.
+
+    Go decodes both into one place, and the last one wins: a null there removes the block. Twins
+    of a security name are left to `find_twins`.
+
+    Args:
+        document: A plain document.
+        places: The places of the security blocks in it.
+        problems: Where to note them.
+    """
+    spellings: dict[tuple[Segment, ...], dict[str, list[str]]] = {}
+    reported: set[tuple[tuple[Segment, ...], str]] = set()
+    for place in places:
+        held: Any = document
+        for depth, step in enumerate(place):
+            holder, held = held, held[step]
+            if not isinstance(step, str) or is_security_name(step):
+                continue
+            where, folded = place[:depth], fold_name(step)
+            if where not in spellings:
+                spellings[where] = _spellings(holder)
+            if (where, folded) not in reported:
+                reported.add((where, folded))
+                text = (
+                    f"is to Go's decoder the same name as {shown(step)}, which is or holds a "
+                    "security block: keep one of them"
+                )
+                for twin in spellings[where][folded]:
+                    if twin != step:
+                        problems.add((*where, twin), text)
+
+
+def _spellings(holder: Iterable[str]) -> dict[str, list[str]]:
+    spelt: dict[str, list[str]] = {}
+    for name in holder:
+        spelt.setdefault(fold_name(name), []).append(name)
+    return spelt

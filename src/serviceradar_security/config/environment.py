@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from serviceradar_security.config.block_members import FILE_NAMES, TEXT_NAMES
 from serviceradar_security.config.blocks import Segment, is_security_name, render_path
 from serviceradar_security.config.document import kind_of, parse_document
 from serviceradar_security.config.problems import Problems, shown
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_PREFIX",
-    "SECURITY_FILES",
-    "SECURITY_TEXTS",
     "Environment",
     "read_environment",
     "read_variables",
@@ -48,18 +47,6 @@ _SECURITY: Final = re.compile(r"(?:^|_)SECURITY(?:_|$)")
 # What Kubernetes sets in every container for each service of the namespace.
 _SERVICE_LINK: Final = re.compile(
     r".*_(?:SERVICE_HOST|SERVICE_PORT(?:_.*)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_.*)?)?)",
-)
-
-# The members that a security block may have; all of them are texts. The files are below `tls`.
-SECURITY_FILES: Final = ("cert_file", "key_file", "ca_file", "client_ca_file")
-SECURITY_TEXTS: Final = (
-    "mode",
-    "role",
-    "cert_dir",
-    "server_name",
-    "trust_domain",
-    "server_spiffe_id",
-    "workload_socket",
 )
 
 
@@ -249,10 +236,10 @@ def _named_below(
 def _with_known(block: dict[str, object]) -> dict[str, object]:
     """Give a security block with every member that it may have, and texts where they belong."""
     files = block.get("tls", {})
-    known: dict[str, object] = block | dict.fromkeys(SECURITY_TEXTS, "")
-    known |= {name: "" for name in SECURITY_FILES if name in block}
+    known: dict[str, object] = block | dict.fromkeys(TEXT_NAMES, "")
+    known |= {name: "" for name in FILE_NAMES if name in block}
     if isinstance(files, dict):
-        known["tls"] = files | dict.fromkeys(SECURITY_FILES, "")
+        known["tls"] = files | dict.fromkeys(FILE_NAMES, "")
     return known
 
 

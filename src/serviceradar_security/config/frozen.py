@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NoReturn, final
+from itertools import islice
+from typing import Final, NoReturn, Self, final
 
+from serviceradar_security.config.problems import shown
 from serviceradar_security.config.strict import CONTAINERS
 
 __all__ = ["freeze"]
 
 _UNSEEN: Final = object()
+_SHOWN: Final = 20
+_NO_PICKLE: Final = (
+    "a document is not pickled, since it holds secrets: load the configuration again, or take "
+    "plain() of it"
+)
 
 
 def freeze(value: object) -> object:
@@ -61,8 +68,19 @@ class _FrozenObject(Mapping[str, object]):
 
     __hash__ = None  # type: ignore[assignment]  # as for a dict: equal to things without a hash
 
-    def __repr__(self) -> str:
-        return repr(self._plain)
+    def __repr__(self) -> str:  # a document may hold secrets: names only, as in errors
+        named = [shown(name) for name in islice(self._plain, _SHOWN)]
+        more = len(self) - len(named)
+        return f"<object of {', '.join(named) or 'nothing'}{f' and {more} more' if more else ''}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # nothing in it changes
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(_NO_PICKLE)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a document does not change: {name!r} cannot be set")
@@ -85,3 +103,15 @@ class _FrozenList(tuple[object, ...]):
 
     def __hash__(self) -> int:
         return tuple.__hash__(self)
+
+    def __repr__(self) -> str:
+        return f"<list of {len(self)}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(_NO_PICKLE)

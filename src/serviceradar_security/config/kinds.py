@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from serviceradar_security.config.block_members import FILE_NAMES
 from serviceradar_security.config.blocks import Segment, find_blocks, fold_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from serviceradar_security.config.normalise import Mode
 
@@ -72,15 +73,14 @@ KINDS: Final[Mapping[str, BlockKind]] = MappingProxyType(
 )
 """Every kind of block, by its name."""
 
-_FILES: Final = ("cert_file", "key_file", "ca_file", "client_ca_file")
 _MEMBERS: Final = frozenset(
-    ("mode", "cert_dir", "trust_domain", "server_spiffe_id", "workload_socket", "tls", *_FILES),
+    ("mode", "cert_dir", "trust_domain", "server_spiffe_id", "workload_socket", "tls", *FILE_NAMES),
 )
 # Tables that are security blocks under another name, with the members that give them away.
 _SHAPES: Final[tuple[tuple[tuple[str, ...], frozenset[str], str], ...]] = (
     (("grpc",), _MEMBERS, "grpc_server"),
-    (("grpc_tls",), frozenset(("mode", *_FILES)), "tls_files"),
-    (("nats", "tls"), frozenset(("mode", *_FILES)), "tls_files"),
+    (("grpc_tls",), frozenset(("mode", *FILE_NAMES)), "tls_files"),
+    (("nats", "tls"), frozenset(("mode", *FILE_NAMES)), "tls_files"),
 )
 
 
@@ -98,9 +98,9 @@ def find_kinds(
     """
     found = [(path, value, _kind_of_name(document, path)) for path, value in find_blocks(document)]
     for path, telling, kind in _SHAPES:
-        value = _at(document, path)
-        if isinstance(value, dict) and any(fold_name(name) in telling for name in value):
-            found.append((path, value, kind))
+        for place, value in _at(document, path):
+            if isinstance(value, dict) and any(fold_name(name) in telling for name in value):
+                found.append((place, value, kind))
     return found
 
 
@@ -126,8 +126,15 @@ def _is_for_nats(document: dict[str, object]) -> bool:
     return "nats_url" in document and serves and "nats_security" not in document
 
 
-def _at(document: dict[str, object], path: tuple[str, ...]) -> object:
-    value: object = document
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+def _at(
+    value: object,
+    path: tuple[str, ...],
+    place: tuple[Segment, ...] = (),
+) -> Iterator[tuple[tuple[Segment, ...], object]]:
+    """Find what stands at a path, in each spelling that Go's decoder would take for it."""
+    if not path:
+        yield place, value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            if fold_name(name) == path[0]:
+                yield from _at(member, path[1:], (*place, name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, final
 
 from serviceradar_security.config.blocks import (
     Segment,
@@ -18,6 +18,7 @@ from serviceradar_security.config.blocks import (
     is_security_name,
 )
 from serviceradar_security.config.document import freeze, kind_of
+from serviceradar_security.config.merge import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,6 @@ __all__ = [
     "layer_of",
     "look",
     "may_have_twins",
-    "merged",
     "origin_of",
     "parse_path",
     "plain_of",
@@ -112,19 +112,6 @@ def may_have_twins(layers: Iterable[Layer]) -> bool:
     """
     names = frozenset[str]().union(*(layer.security_names for layer in layers))
     return len(set(map(fold_name, names))) < len(names)
-
-
-def merged(base: dict[str, object], change: dict[str, object]) -> dict[str, object]:
-    """Merge two plain documents into one that shares what is in only one of them.
-
-    The rule is that of the gate: objects merge by exact key, all else replaces.
-    """
-    made = dict(base)
-    for key, value in change.items():
-        held = made.get(key)
-        both = isinstance(held, dict) and isinstance(value, dict)
-        made[key] = merged(cast("Any", held), cast("Any", value)) if both else value
-    return made
 
 
 def together(layers: Iterable[Layer]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, get_args
 from serviceradar_security.config.blocks import find_blocks
 from serviceradar_security.config.configuration import (
     Config,
+    check_parents,
     find_all_blocks,
     find_unnamed_blocks,
     make_config,
@@ -37,7 +38,7 @@ from serviceradar_security.config.layers import (
     plain_of,
     together,
 )
-from serviceradar_security.config.problems import Problems
+from serviceradar_security.config.problems import Problems, refusing_deep_callers
 from serviceradar_security.config.protected import PROTECTED_PATHS, ProtectedPaths
 from serviceradar_security.errors import ConfigError, ConfigProblem
 
@@ -81,6 +82,26 @@ def load_config(
             away, or an argument is wrong. Lists every problem of all of them.
     """
     _check_arguments(path, pinned, protected, overlay_format)
+    with refusing_deep_callers(_name_of(path)):
+        return _load(
+            path,
+            overlay=overlay,
+            pinned=pinned,
+            environ=environ,
+            protected=protected,
+            overlay_format=overlay_format,
+        )
+
+
+def _load(
+    path: str | os.PathLike[str],
+    *,
+    overlay: bytes | str | Mapping[str, object] | None,
+    pinned: str | os.PathLike[str] | None,
+    environ: Mapping[str, str] | None,
+    protected: ProtectedPaths,
+    overlay_format: Format | None,
+) -> Config:
     failures: list[ConfigError] = []
     environment = _attempt(failures, _read_environment, environ) or Environment()
     layers = _attempt(failures, _local_layers, path, environment) or []
@@ -89,6 +110,7 @@ def load_config(
         layers += _attempt(failures, _pinned_layers, chosen, layers) or []
     if failures:
         raise _joined(failures)
+    check_parents(layers)
     written = format_of(path)
     if overlay is not None:
         chosen_format = overlay_format or written
@@ -162,7 +184,12 @@ def _local_layers(path: str | os.PathLike[str], environment: Environment) -> lis
         change = read_variables(environment, below, find_unnamed_blocks(below), problems)
         if problems:
             raise problems.error("environment")
-        layers.append(Layer("environment", f"{environment.prefix}*", change))
+        layer = Layer("environment", f"{environment.prefix}*", change)
+        # A list may hold blocks, and then says what they are as a file does.
+        _check_layer(layer, below, problems)
+        if problems:
+            raise problems.error(f"environment ({layer.source})")
+        layers.append(layer)
     return layers
 
 
@@ -186,7 +213,7 @@ def _choose_pinned(
 ) -> str | os.PathLike[str] | None:
     if given is None:
         return named or None
-    if named and Path(named).absolute() != Path(given).absolute():
+    if named and _absolute(named) != _absolute(given):
         _log.warning(
             "PINNED_CONFIG_PATH names %s and is not used: the program pins %s",
             _name_of(named),
@@ -194,6 +221,13 @@ def _choose_pinned(
             extra={"event": "pinned_path_unused"},
         )
     return given
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).absolute()
+    except OSError:  # the working directory is gone: what is relative cannot be compared further
+        return Path(path)
 
 
 def _pinned_layers(path: str | os.PathLike[str], below: list[Layer]) -> list[Layer]:

@@ -6,30 +6,21 @@ It knows no gate: it is for documents of the local operator, and for what the ga
 
 from __future__ import annotations
 
-from serviceradar_security.config.strict import CONTAINERS, copied
+from typing import Any, cast
 
-__all__ = ["merge_copy", "merge_into"]
+__all__ = ["merge_into", "merged"]
+
+
+def merged(base: dict[str, object], change: dict[str, object]) -> dict[str, object]:
+    """Merge two plain documents into a third, which shares their parts and changes neither."""
+    made = dict(base)
+    for key, value in change.items():
+        held = made.get(key)
+        both = isinstance(held, dict) and isinstance(value, dict)
+        made[key] = merged(cast("Any", held), cast("Any", value)) if both else value
+    return made
 
 
 def merge_into(target: dict[str, object], change: dict[str, object]) -> None:
-    """Merge a plain document into another, in place, which then owns the parts of both."""
-    for key, value in change.items():
-        if isinstance(value, dict):
-            held = target.get(key)
-            if isinstance(held, dict):
-                merge_into(held, value)
-                continue
-        target[key] = value
-
-
-def merge_copy(target: dict[str, object], change: dict[str, object]) -> None:
-    """Merge a plain document into another, in place, which then shares nothing with it."""
-    for key, value in change.items():
-        if type(value) in CONTAINERS:
-            held = target.get(key)
-            if isinstance(value, dict) and isinstance(held, dict):
-                merge_copy(held, value)
-            else:
-                target[key] = copied(value)
-        else:
-            target[key] = value
+    """Merge a plain document into another, in place and at once, which then shares its parts."""
+    target.update(merged(target, change))

@@ -48,7 +48,7 @@ REQUIRED_FILES: Final = ("cert_file", "key_file", "ca_file")
 _PLACEHOLDER: Final = re.compile(r"\$\([\w ]*\)?|\$\{[\w ]*\}?|\{\{[\w. ]*(?:\}\})?|PLACEHOLDER\w*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SCHEME: Final = "spiffe://"
-_SOCKET: Final = re.compile(r"(?i:unix|tcp):[^\s\ufeff]+")
+_SOCKET: Final = re.compile(r"(?ai:unix|tcp):[^\s\ufeff]+")
 _WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\")  # a drive with its root, or a share
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from serviceradar_security.config.document import copy_document
 from serviceradar_security.config.formats import Format, read_text
-from serviceradar_security.config.merge import merge_copy, merge_into
+from serviceradar_security.config.merge import merge_into
 from serviceradar_security.config.offenders import Offender, find_offenders
-from serviceradar_security.config.problems import Problems
+from serviceradar_security.config.problems import Problems, refusing_deep_callers, shortened
 from serviceradar_security.config.protected import PROTECTED_PATHS
-from serviceradar_security.config.strict import Read, kind_of, read_mapping
+from serviceradar_security.config.strict import Read, copied, kind_of, read_mapping
 from serviceradar_security.errors import OverlayRefusedError
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Offender",
+    "admit_overlay",
     "apply_overlay",
     "find_offenders",
     "merge_into",
     "merge_overlay",
     "read_overlay",
+    "refusal_of",
 ]
 
 _log: Final = logging.getLogger("serviceradar_security.config")
@@ -63,8 +65,9 @@ def apply_overlay(
             path in it, or touches a parent of one. Lists every offender.
         ConfigError: The base is no document of JSON values.
     """
-    merged = copy_document(base, source="base document")
-    merge_into(merged, _admitted(merged, overlay, protected, format))
+    with refusing_deep_callers("overlay", refusal_of):
+        merged = copy_document(base, source="base document")
+        merge_into(merged, admit_overlay(merged, overlay, protected=protected, format=format))
     return merged
 
 
@@ -83,8 +86,9 @@ def merge_overlay(
     Raises:
         OverlayRefusedError: As for `apply_overlay`; the document is then as it was.
     """
-    change = _admitted(document, overlay, protected, format)
-    merge_copy(document, change)
+    with refusing_deep_callers("overlay", refusal_of):
+        change = admit_overlay(document, overlay, protected=protected, format=format)
+        merge_into(document, cast("dict[str, object]", copied(change)))
     return change
 
 
@@ -103,23 +107,29 @@ def read_overlay(
     return Read({}, set())
 
 
-def _admitted(
+def admit_overlay(
     document: dict[str, object],
     overlay: bytes | str | Mapping[str, object],
+    *,
     protected: ProtectedPaths,
     format: Format,  # noqa: A002 - the word that callers look for
 ) -> dict[str, object]:
-    """Give the overlay as a plain document of its own, if it may be merged into this one."""
+    """Give an overlay as a plain document of its own, if it may be merged into this one.
+
+    Raises:
+        OverlayRefusedError: As for `apply_overlay`.
+    """
     problems = Problems()
     change, names = read_overlay(overlay, problems, format=format)
     for offender in find_offenders(document, change, protected=protected, names=names):
         problems.add(offender.path, offender.text)
     if problems:
-        raise _refusal(problems)
+        raise refusal_of(problems)
     return change
 
 
-def _refusal(problems: Problems) -> OverlayRefusedError:
+def refusal_of(problems: Problems) -> OverlayRefusedError:
+    """Make the refusal of an overlay and log it, with the first of its paths and their number."""
     paths = tuple(problem.path for problem in problems.listed if problem.path)
     error = OverlayRefusedError(
         problems.message("overlay refused, nothing of it applied"),
@@ -131,7 +141,7 @@ def _refusal(problems: Problems) -> OverlayRefusedError:
         error,
         extra={
             "event": "overlay_refused",
-            "paths": error.paths,
+            "paths": shortened(error.paths),
             "problem_count": problems.count,
         },
     )

@@ -7,11 +7,14 @@ reason why; the list is data, and a service may add to it or take from it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from serviceradar_security.config.block_members import BLOCK_NAMES, NO_SWITCHES
 from serviceradar_security.config.blocks import fold_name
 from serviceradar_security.config.problems import shown
+from serviceradar_security.config.strict import kind_of
 from serviceradar_security.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PROTECTED_PATHS", "ProtectedNode", "ProtectedPath", "ProtectedPaths"]
 
 _ANY: Final = "*"
+_STEP: Final = re.compile(r"""\*|[^\s.*\[\]"'\\]+""")  # what else is written would match nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,15 @@ class ProtectedPath:
     reason: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str) or not all(self.path.split(".")):
+        if not isinstance(self.path, str) or not all(map(_is_step, self.path.split("."))):
+            given = shown(self.path) if isinstance(self.path, str) else kind_of(self.path)
             raise ConfigError(
-                f"no protected path: {shown(str(self.path))}: write names joined by dots, as "
-                "logging.otel.insecure"
+                f"no protected path: {given}: write names joined by dots, as "
+                "logging.otel.insecure or agents.*.address, without white space, quotes or "
+                "brackets (items of lists count as what holds the list)"
             )
+        if not isinstance(self.reason, str):
+            raise ConfigError(f"the reason of a protected path is {kind_of(self.reason)}: a text")
 
     def __str__(self) -> str:
         return self.path
@@ -79,6 +87,15 @@ class ProtectedPaths:
     _root: ProtectedNode = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(f"the name of protected paths is {kind_of(self.name)}: give a text")
+        entries: object = self.entries
+        of_paths = isinstance(entries, tuple) and all(isinstance(e, ProtectedPath) for e in entries)
+        if not of_paths:
+            raise ConfigError(
+                "the entries of protected paths are no tuple of ProtectedPath: give one, or texts "
+                "to with_paths"
+            )
         patterns = [(entry.path.split("."), entry) for entry in self.entries]
         object.__setattr__(self, "_root", _node(patterns))
 
@@ -129,6 +146,10 @@ class ProtectedPaths:
         return f"ProtectedPaths({self.name!r}, {list(self.paths)!r})"
 
 
+def _is_step(text: str) -> bool:
+    return _STEP.fullmatch(text) is not None and text.isprintable()
+
+
 def _node(patterns: Sequence[tuple[list[str], ProtectedPath]]) -> ProtectedNode:
     entry = next((entry for names, entry in patterns if not names), None)
     inner: dict[str, list[tuple[list[str], ProtectedPath]]] = {}
@@ -156,6 +177,7 @@ _REASONS: Final = {
         "mcp.api_key",
         "srql.api_key",
         "cnpg.password",
+        "database.password",
     ),
     "decides whom this service talks to and takes orders from": (
         "core_address",
@@ -164,6 +186,14 @@ _REASONS: Final = {
         "nats_url",
         "output.nats_url",
     ),
+    "decides who gets a password or a key of this service": (
+        "cnpg.host",
+        "cnpg.port",
+        "database.addresses",
+        "srql.base_url",
+    ),
+    "decides to whom alerts go, with which headers": ("webhooks",),
+    "decides which programs this service runs as checks": ("checkers_dir",),
     "is how identities are made: SPIRE's server API": ("spire_admin",),
     "decides which identities edge packages get, and for how long": (
         "edge_onboarding.default_metadata",
@@ -184,16 +214,9 @@ _REASONS: Final = {
         "logging.otel.tls",
     ),
     "is the security block of a service whose table has another name": (
-        "grpc.ca_file",
-        "grpc.cert_dir",
-        "grpc.cert_file",
-        "grpc.client_ca_file",
-        "grpc.key_file",
-        "grpc.mode",
-        "grpc.server_spiffe_id",
-        "grpc.tls",
-        "grpc.trust_domain",
-        "grpc.workload_socket",
+        # What is read as a block there, and what looks like a switch of one: whatever the reader
+        # of blocks learns to read, the overlay may not write.
+        *(f"grpc.{name}" for name in sorted({*BLOCK_NAMES, *NO_SWITCHES})),
         "grpc_tls",
         "input.tls_ca_file",
         "input.tls_cert",

@@ -233,7 +233,9 @@ class _Copier:
             if self._size > MAX_DOCUMENT_BYTES:
                 break
             if type(key) is not str:
-                self._note(f"has a name of type {type(key).__name__}: names are plain texts")
+                text = f"has a name of type {type(key).__name__}: names are plain texts"
+                self._size += len(text)  # or a mapping without end has no end
+                self._note(text)
                 continue
             self._path.append(key)
             self._text(key)

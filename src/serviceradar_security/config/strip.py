@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serviceradar_security.config.blocks import render_path
 from serviceradar_security.config.document import copy_document
 from serviceradar_security.config.offenders import find_offenders
 from serviceradar_security.config.overlay import read_overlay
-from serviceradar_security.config.problems import Problems
+from serviceradar_security.config.problems import Problems, refusing_deep_callers, shortened
 from serviceradar_security.config.protected import PROTECTED_PATHS
 
 if TYPE_CHECKING:
@@ -30,14 +29,20 @@ class StrippedOverlay:
 
     Attributes:
         document: What is left.
-        removed: The paths that were taken out, in the order of the overlay.
+        removed: The paths that were taken out, in the order of the overlay; the first of them,
+            if all together have more than `MAX_REPORT_CHARACTERS` characters.
+        count: How many were taken out.
     """
 
     document: dict[str, object]
     removed: tuple[str, ...]
+    count: int
 
     def __repr__(self) -> str:  # a document may hold secrets
-        return f"StrippedOverlay({len(self.document)} members left, removed={self.removed!r})"
+        listed = shortened(self.removed)
+        rest = self.count - len(listed)
+        removed = f"removed={listed!r}{f' and {rest} more' if rest else ''}"
+        return f"StrippedOverlay({len(self.document)} members left, {removed})"
 
 
 def strip_protected(
@@ -59,16 +64,22 @@ def strip_protected(
     Raises:
         ConfigError: The overlay is no strict document; what is ambiguous is not cleaned by guess.
     """
-    local = copy_document(base, source="base document") if base is not None else {}
-    problems = Problems()
-    document, names = read_overlay(overlay, problems, format=format)
-    if problems:
-        raise problems.error("overlay")
-    # All of them first: the search walks what would be changed under it.
-    offenders = list(find_offenders(local, document, protected=protected, names=names))
-    for offender in reversed(offenders):  # what is deepest first
-        holder: Any = document
-        for step in offender.path[:-1]:
-            holder = holder[step]
-        del holder[offender.path[-1]]
-    return StrippedOverlay(document, tuple(render_path(each.path) for each in offenders))
+    problems, removed = Problems(), Problems()
+    # Deleted only afterwards, since the search walks what would change under it. Where they are is
+    # kept as two references each: a small overlay can have gigabytes of paths.
+    found: list[tuple[dict[str, object], str]] = []
+    with refusing_deep_callers("overlay"):
+        local = copy_document(base, source="base document") if base is not None else {}
+        document, names = read_overlay(overlay, problems, format=format)
+        if problems:
+            raise problems.error("overlay")
+        for offender in find_offenders(local, document, protected=protected, names=names):
+            removed.add(offender.path, "")
+            holder: Any = document
+            for step in offender.path[:-1]:
+                holder = holder[step]
+            found.append((holder, str(offender.path[-1])))
+    for holder, name in found:
+        del holder[name]
+    paths = tuple(problem.path for problem in removed.listed)
+    return StrippedOverlay(document, paths, removed.count)

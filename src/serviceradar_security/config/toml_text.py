@@ -30,12 +30,14 @@ MAX_TOML_BYTES: Final = (
     512 * 1024
 )  # real files have 10 kB; a hostile one costs seconds at this size
 
-# Strings and comments; what is left has only structure. Exact up to the first syntax error.
+# Strings and comments; what is left has only structure. Exact up to the first syntax error: what
+# follows a string without an end is never parsed, and goes with it. So no byte is scanned twice
+# for one that fails to match, and a hostile text costs no more than its length.
 _OPAQUE: Final = re.compile(
-    rb'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}'
-    rb"|'''(?:[^']++|'{1,2}(?!'))*+'{3,5}"
-    rb'|"(?:[^"\\\n]++|\\[^\n])*+"'
-    rb"|'[^'\n]*+'"
+    rb'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+(?:"{3,5}|.*+)'
+    rb"|'''(?:[^']++|'{1,2}(?!'))*+(?:'{3,5}|.*+)"
+    rb'|"(?:[^"\\\n]++|\\[^\n])*+(?:"|.*+)'
+    rb"|'[^'\n]*+(?:'|.*+)"
     rb"|#[^\n]*+",
     re.DOTALL,
 )
