@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import getitem
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,7 +52,9 @@ NO_SWITCHES: Final = frozenset(
 class FileMembers(BaseModel):
     """Paths of PEM files. Relative ones are joined to ``cert_dir``, once."""
 
-    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, frozen=True, hide_input_in_errors=True
+    )
 
     cert_file: str = Field(default="", description="Own certificate, with the chain behind it.")
     key_file: str = Field(default="", description="Private key of the certificate.")
