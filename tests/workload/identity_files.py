@@ -218,7 +218,7 @@ def until_current(source: FileSource, number: int) -> None:
     until(lambda: source.current() == current(number).context, f"generation {number}")
 
 
-def engine_of(folder: Folder, **options: Any) -> tuple[FileEngine, Clock]:
+def engine_of(folder: Folder, **options: Any) -> tuple[FileEngine[X509Context], Clock]:
     """Make what runs behind a source, without its thread: a test takes each step."""
     clock = Clock()
     given: dict[str, Any] = {"reader": DiskReader(), "poll_interval": 5.0, "clock": clock}

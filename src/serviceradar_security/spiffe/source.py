@@ -80,7 +80,7 @@ class SpiffeX509Source(ManagedSource):
         self._rejected = 0
         self._state = State.STARTING
         self._since = now()
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[Subscription[X509Context]] = []
         self._wakers: list[Callable[[], None]] = []
         self._following = False
 
@@ -219,7 +219,7 @@ class SpiffeX509Source(ManagedSource):
                 changed.clear()
         return context
 
-    def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription:
+    def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription[X509Context]:
         """Call a function with each snapshot that is new from now on, in a thread of its own.
 
         Returns:
@@ -346,7 +346,7 @@ class SpiffeX509Source(ManagedSource):
             self._wakers.remove(wake)
             self._unfollow()
 
-    def _forget(self, subscription: Subscription) -> None:
+    def _forget(self, subscription: Subscription[X509Context]) -> None:
         with contextlib.suppress(ValueError):  # closed twice
             self._subscriptions.remove(subscription)
             self._unfollow()

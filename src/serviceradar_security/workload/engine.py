@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 
 from serviceradar_security.errors import WorkloadApiError
+from serviceradar_security.identity.context import X509Context
 from serviceradar_security.workload.reading import READING
 from serviceradar_security.workload.receiver import Receiver
 from serviceradar_security.workload.snapshot import Picker, Snapshot, SnapshotReader
@@ -20,7 +21,6 @@ from serviceradar_security.workload.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from serviceradar_security.identity.context import X509Context
     from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.endpoint import WorkloadEndpoint
     from serviceradar_security.workload.failure import Failure
@@ -33,7 +33,7 @@ _LOG: Final = logging.getLogger("serviceradar_security.workload")
 _MAX_WARNINGS: Final = 10  # of one message that are logged
 
 
-class Engine(SourceEngine[Watch]):
+class Engine(SourceEngine[Watch, X509Context]):
     """Keep the watch on a Workload API going."""
 
     def __init__(

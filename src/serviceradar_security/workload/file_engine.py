@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from serviceradar_security.workload.file_reading import FileProblem, FilesReader
 from serviceradar_security.workload.file_watch import FileWatch
@@ -27,15 +27,17 @@ _PAUSE: Final = 1.0
 _LONGEST_WAIT: Final = 60.0  # the wall clock may be set meanwhile
 _MAX_TOLD: Final = 20  # different warnings, and causes while one state lasts, that are logged
 
+SnapshotT = TypeVar("SnapshotT")
 
-class FileEngine(SourceEngine[FileWatch[Any]]):
+
+class FileEngine(SourceEngine[FileWatch[SnapshotT], SnapshotT]):
     """Keep one set of files in view, whatever they make: it is passed on and not looked at."""
 
     name = "identity source of files"
 
     def __init__(
         self,
-        files: FileSet[Any],
+        files: FileSet[SnapshotT],
         *,
         reader: FileReader,
         poll_interval: float,
@@ -43,7 +45,7 @@ class FileEngine(SourceEngine[FileWatch[Any]]):
         observer: SourceObserver | None = None,
     ) -> None:
         """Prepare the machine; `start` starts the thread."""
-        watch: FileWatch[Any] = FileWatch(files, poll_interval=poll_interval, now=clock())
+        watch: FileWatch[SnapshotT] = FileWatch(files, poll_interval=poll_interval, now=clock())
         super().__init__(watch, clock=clock, observer=observer)
         self._reader = FilesReader(files, reader)
         self._warned: set[str] = set()

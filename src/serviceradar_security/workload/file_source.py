@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from serviceradar_security.errors import ConfigError
-from serviceradar_security.workload.file_disk import DiskReader
-from serviceradar_security.workload.file_engine import FileEngine
+from serviceradar_security.identity.context import X509Context
+from serviceradar_security.workload.file_live import LiveFiles, check_poll_interval
 from serviceradar_security.workload.files import IdentityFiles
-from serviceradar_security.workload.live import LiveSource, check_seconds, system_clock
+from serviceradar_security.workload.live import system_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from serviceradar_security.workload.files import FilePath
     from serviceradar_security.workload.watch import Instant
 
-__all__ = ["SHORTEST_POLL", "FileSource"]
-
-SHORTEST_POLL: Final = 0.01
+__all__ = ["FileSource"]
 
 
-class FileSource(LiveSource[FileEngine]):
+class FileSource(LiveFiles[X509Context]):
     """Follow the identity that PEM files hold: an X.509-SVID, its key and its bundles.
 
     The files are looked at in turns and taken over when their bytes changed, all of them together
@@ -70,7 +68,7 @@ class FileSource(LiveSource[FileEngine]):
         Raises:
             ConfigError: An argument cannot be used; every problem of the files is told.
         """
-        check_seconds("poll_interval", poll_interval, least=SHORTEST_POLL, finite=True)
+        check_poll_interval(poll_interval)
         files = IdentityFiles.of(
             cert_file=cert_file,
             key_file=key_file,
@@ -79,17 +77,12 @@ class FileSource(LiveSource[FileEngine]):
             trust_domain=trust_domain,
             hint=hint,
         )
-        used = DiskReader() if reader is None else reader
-        self._files = files
         super().__init__(
-            lambda: FileEngine(
-                files,
-                reader=used,
-                poll_interval=poll_interval,
-                clock=clock,
-                observer=observer,
-            ),
-            origin=files.certificate.path,
+            files,
+            poll_interval=poll_interval,
+            reader=reader,
+            observer=observer,
+            clock=clock,
         )
 
     @classmethod
@@ -167,19 +160,6 @@ class FileSource(LiveSource[FileEngine]):
             poll_interval=poll_interval,
             hint=hint,
         )
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The paths of the files, the certificate's first."""
-        return tuple(each.path for each in self._files)
-
-    def reload(self) -> None:
-        """Look at the files now, and not only at the next turn; may be called in a signal handler.
-
-        Raises:
-            SourceError: The source was never opened; or a `SourceClosedError`.
-        """
-        self._running().wake()
 
 
 def _inside(folder: FilePath, name: str) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
 
-    from serviceradar_security.identity.context import X509Context
 
 __all__ = ["LiveSource", "check_seconds", "system_clock"]
 
@@ -42,10 +41,11 @@ def system_clock() -> Instant:
     return utc_instant(time.monotonic(), time.time())
 
 
-EngineT = TypeVar("EngineT", bound=SourceEngine[Any])
+SnapshotT = TypeVar("SnapshotT")
+EngineT = TypeVar("EngineT", bound=SourceEngine[Any, Any])
 
 
-class LiveSource(ManagedSource, Generic[EngineT]):
+class LiveSource(ManagedSource, Generic[EngineT, SnapshotT]):
     """Open, wait for, follow and close what an engine keeps going.
 
     One thread serves synchronous code and asyncio alike. In the child of a fork the source starts
@@ -65,9 +65,9 @@ class LiveSource(ManagedSource, Generic[EngineT]):
         self._engine: EngineT | None = None
         self._opened = False
         self._closed = False
-        self._subscriptions: list[Subscription] = []
-        self._ended: list[Subscription] = []  # and not joined yet
-        self._finalizer: weakref.finalize[..., LiveSource[EngineT]] | None = None
+        self._subscriptions: list[Subscription[SnapshotT]] = []
+        self._ended: list[Subscription[SnapshotT]] = []  # and not joined yet
+        self._finalizer: weakref.finalize[..., LiveSource[EngineT, SnapshotT]] | None = None
 
     def open(self) -> Self:
         """Start following; returns at once, and does nothing if it is open.
@@ -151,14 +151,15 @@ class LiveSource(ManagedSource, Generic[EngineT]):
         name = type(self).__name__
         raise TypeError(f"{name} is not pickled: open one in the process that uses it")
 
-    def current(self) -> X509Context:
+    def current(self) -> SnapshotT:
         """Give the newest snapshot.
 
         Raises:
             SourceError: There is none now, or a `WorkloadApiError`, which says why. An expired
                 identity is never given.
         """
-        return self._running().context()
+        newest: SnapshotT = self._running().context()
+        return newest
 
     def status(self) -> SourceStatus:
         """Give the state with its cause and advice.
@@ -169,7 +170,7 @@ class LiveSource(ManagedSource, Generic[EngineT]):
         engine = self._engine
         return (engine if engine is not None and self._closed else self._running()).status()
 
-    def wait_ready(self, *, timeout: float = 30.0) -> X509Context:
+    def wait_ready(self, *, timeout: float = 30.0) -> SnapshotT:
         """Wait for an identity (R-WLAPI-31).
 
         Args:
@@ -193,7 +194,7 @@ class LiveSource(ManagedSource, Generic[EngineT]):
                 if engine.version == before:
                     engine.changed.wait(_left(deadline))
 
-    async def wait_ready_async(self, *, timeout: float = 30.0) -> X509Context:  # noqa: ASYNC109 - as in the sync twin
+    async def wait_ready_async(self, *, timeout: float = 30.0) -> SnapshotT:  # noqa: ASYNC109 - as in the sync twin
         """Wait for an identity in asyncio; as `wait_ready`."""
         import asyncio  # noqa: PLC0415 - users of threads do not pay for it
 
@@ -209,7 +210,7 @@ class LiveSource(ManagedSource, Generic[EngineT]):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), _left(deadline))
 
-    def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription:
+    def subscribe(self, callback: Callable[[SnapshotT], object]) -> Subscription[SnapshotT]:
         """Call a function with each snapshot that is new from now on.
 
         It runs in a thread of its own. A slow one sees the newest snapshot, not a queue.
@@ -230,7 +231,7 @@ class LiveSource(ManagedSource, Generic[EngineT]):
             raise SourceClosedError(_CLOSED)
         return subscription
 
-    async def updates(self) -> AsyncIterator[X509Context]:
+    async def updates(self) -> AsyncIterator[SnapshotT]:
         """Iterate in asyncio over the newest snapshot and each new one, until closed.
 
         Raises:
@@ -296,8 +297,8 @@ class LiveSource(ManagedSource, Generic[EngineT]):
         if engine is not None:
             engine.abandon()
 
-    def _try_ready(self, engine: EngineT, timeout: float, *, late: bool) -> X509Context | None:
-        watch: SourceWatch = engine.look()
+    def _try_ready(self, engine: EngineT, timeout: float, *, late: bool) -> SnapshotT | None:
+        watch: SourceWatch[SnapshotT] = engine.look()
         try:
             return watch.context(engine.now())
         except SourceClosedError:
@@ -335,7 +336,7 @@ class LiveSource(ManagedSource, Generic[EngineT]):
             with engine.changed:
                 engine.listeners.remove(wake)
 
-    def _forget(self, subscription: Subscription) -> None:
+    def _forget(self, subscription: Subscription[SnapshotT]) -> None:
         with contextlib.suppress(ValueError):
             self._subscriptions.remove(subscription)
         engine = self._engine
@@ -366,7 +367,7 @@ def _left(deadline: float) -> float:
     return min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))
 
 
-_SOURCES: Final[weakref.WeakSet[LiveSource[Any]]] = weakref.WeakSet()
+_SOURCES: Final[weakref.WeakSet[LiveSource[Any, Any]]] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from serviceradar_security.errors import ConfigError
+from serviceradar_security.identity.context import X509Context
 from serviceradar_security.workload.endpoint import WorkloadEndpoint
 from serviceradar_security.workload.engine import Engine
 from serviceradar_security.workload.limits import Limits
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["X509Source"]
 
 
-class X509Source(LiveSource[Engine]):
+class X509Source(LiveSource[Engine, X509Context]):
     """Follow the identity that a Workload API gives to this process.
 
     Opening returns at once; the agent may come later, go and come back. One thread with one

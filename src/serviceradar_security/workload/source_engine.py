@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from serviceradar_security.metrics.observer import Relay
 from serviceradar_security.workload.status import State
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from serviceradar_security.errors import SecurityError
-    from serviceradar_security.identity.context import X509Context
     from serviceradar_security.metrics.observer import SourceObserver
     from serviceradar_security.workload.failure import Failure
     from serviceradar_security.workload.status import Instant, SourceStatus
@@ -26,13 +25,15 @@ __all__ = ["SourceEngine", "SourceWatch"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
 _T = TypeVar("_T")
+SnapshotT = TypeVar("SnapshotT")
+SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
 _WELL: Final = frozenset((State.STARTING, State.READY, State.CLOSED))
 _PATIENCE: Final = 0.2  # for the lock, which is held for microseconds
 _MAX_CAUSES: Final = 20  # that are logged while one state lasts
 _SECONDS: Final = re.compile(r"\b\d+ s\b")
 
 
-class SourceWatch(Protocol):
+class SourceWatch(Protocol[SnapshotT_co]):
     """A state machine, as far as its engine and its users see it."""
 
     @property
@@ -50,7 +51,7 @@ class SourceWatch(Protocol):
         """The error after which nothing is tried any more."""
         ...
 
-    def context(self, now: Instant) -> X509Context:
+    def context(self, now: Instant) -> SnapshotT_co:
         """Give the snapshot in force, or raise why there is none."""
         ...
 
@@ -63,10 +64,10 @@ class SourceWatch(Protocol):
         ...
 
 
-WatchT = TypeVar("WatchT", bound=SourceWatch)
+WatchT = TypeVar("WatchT", bound=SourceWatch[Any])
 
 
-class SourceEngine(ABC, Generic[WatchT]):
+class SourceEngine(ABC, Generic[WatchT, SnapshotT]):
     """Keep one watch going; belongs to the process that made it.
 
     Attributes:
@@ -90,7 +91,7 @@ class SourceEngine(ABC, Generic[WatchT]):
         self.version: int = 0
         self.changed: threading.Condition = threading.Condition(threading.Lock())
         self.listeners: list[Callable[[], None]] = []
-        self.publish: list[Callable[[X509Context], None]] = []
+        self.publish: list[Callable[[SnapshotT], None]] = []
         self.watch: WatchT = watch
         self._clock = clock
         self._shown = copy.copy(watch)
@@ -135,15 +136,16 @@ class SourceEngine(ABC, Generic[WatchT]):
         """Read the clocks."""
         return self._clock()
 
-    def context(self) -> X509Context:
+    def context(self) -> SnapshotT:
         """Give the newest snapshot, or raise why there is none."""
-        return self.look().context(self._clock())
+        newest: SnapshotT = self.look().context(self._clock())
+        return newest
 
     def status(self) -> SourceStatus:
         """Give the record."""
         return self.look().status(self._clock())
 
-    def offer(self, context: X509Context) -> None:
+    def offer(self, context: SnapshotT) -> None:
         """Hand a new snapshot to the subscribers."""
         for publish in tuple(self.publish):
             publish(context)

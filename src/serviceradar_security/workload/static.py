@@ -113,7 +113,7 @@ class _StaticWatch:
         )
 
 
-class _StaticEngine(SourceEngine[_StaticWatch]):
+class _StaticEngine(SourceEngine[_StaticWatch, X509Context]):
     """What runs behind a fixed source: nothing."""
 
     name = "fixed identity source"
@@ -148,7 +148,7 @@ class _StaticEngine(SourceEngine[_StaticWatch]):
         """Say nothing: no transition of it is news to whoever made it."""
 
 
-class StaticSource(LiveSource[_StaticEngine]):
+class StaticSource(LiveSource[_StaticEngine, X509Context]):
     """Offer a fixed snapshot through the methods of a live source; open from the start.
 
     It runs no thread, and nothing of it is ever renewed: what is new comes as another source.
@@ -198,7 +198,7 @@ class StaticSource(LiveSource[_StaticEngine]):
     def __repr__(self) -> str:
         return self._shown
 
-    def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription:
+    def subscribe(self, callback: Callable[[X509Context], object]) -> Subscription[X509Context]:
         """Give a subscription that is never called, since nothing changes; it has no thread.
 
         Raises:

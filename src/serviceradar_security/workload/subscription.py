@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from serviceradar_security.errors import ConfigError, SecurityError, SourceError
 from serviceradar_security.workload.reading import say
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from serviceradar_security.identity.context import X509Context
-
 __all__ = ["Subscription"]
 
 _LOG: Final = logging.getLogger("serviceradar_security.workload")
 
+SnapshotT = TypeVar("SnapshotT")
 
-class Subscription:
+
+class Subscription(Generic[SnapshotT]):
     """Call a function with each new snapshot, until closed.
 
     A slow function misses what came in between and sees the newest one next. If it raises, that
@@ -32,10 +32,10 @@ class Subscription:
 
     def __init__(
         self,
-        callback: Callable[[X509Context], object],
+        callback: Callable[[SnapshotT], object],
         *,
-        on_close: Callable[[Subscription], None],
-        in_force: Callable[[], X509Context] | None = None,
+        on_close: Callable[[Subscription[SnapshotT]], None],
+        in_force: Callable[[], SnapshotT] | None = None,
         start: bool = True,
     ) -> None:
         """Start the thread; made by ``source.subscribe``.
@@ -58,7 +58,7 @@ class Subscription:
         self._on_close = on_close
         # No lock is held here, since a signal handler may close what it interrupts: both are safe
         # to use from one.
-        self._newest: deque[X509Context] = deque(maxlen=1)
+        self._newest: deque[SnapshotT] = deque(maxlen=1)
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closed = False
         self._pid = os.getpid()
@@ -74,7 +74,7 @@ class Subscription:
             except RuntimeError as error:
                 raise SourceError(f"a subscriber's thread cannot be started: {error}") from error
 
-    def offer(self, context: X509Context) -> None:
+    def offer(self, context: SnapshotT) -> None:
         """Hand over a new snapshot; returns at once."""
         self._newest.append(context)
         if self._wake.empty():
