@@ -30,7 +30,7 @@ from tests.workload.peers import source_threads
 from tests.workload.scripts import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 CONTEXT = context_until(100, start=START)
 
@@ -162,29 +162,37 @@ def test_a_clock_that_gives_no_aware_time(moment: Any) -> None:
         StaticSource(CONTEXT, now=lambda: moment)
 
 
+async def _followed(
+    source: StaticSource,
+    meanwhile: Callable[[asyncio.Task[None]], Awaitable[None]],
+) -> list[X509Context]:
+    """Give what an iteration gave, which begins before something is done and ends after it."""
+    seen: list[X509Context] = []
+    begun = asyncio.Event()
+
+    async def follow() -> None:
+        async for context in source.updates():
+            seen.append(context)
+            begun.set()
+
+    following = asyncio.create_task(follow())
+    await begun.wait()
+    await meanwhile(following)
+    await asyncio.wait_for(following, 10)
+    return seen
+
+
 def test_closed_where_its_lock_is_held() -> None:
     """Closed by a signal handler that interrupted a holder of the lock, it has ended all the same."""
+    source, _ = made()
 
-    async def main() -> list[X509Context]:
-        source, _ = made()
-        seen: list[X509Context] = []
-        begun = asyncio.Event()
-
-        async def follow() -> None:
-            async for context in source.updates():
-                seen.append(context)
-                begun.set()
-
-        following = asyncio.create_task(follow())
-        await begun.wait()
+    async def close_locked(following: asyncio.Task[None]) -> None:
         with source._running().changed:
             source.close()
         status = source.status()
         assert (status.state, status.spiffe_id) == (State.CLOSED, None)
-        await asyncio.wait_for(following, 10)
-        return seen
 
-    assert asyncio.run(main()) == [CONTEXT]
+    assert asyncio.run(_followed(source, close_locked)) == [CONTEXT]
 
 
 def test_closed_lets_go_of_the_key() -> None:
@@ -247,27 +255,15 @@ def test_asyncio() -> None:
 
 def test_updates_go_on_until_closed() -> None:
     """An iteration gives the one snapshot and waits on; when the source is closed, it ends."""
+    source, _ = made()
 
-    async def main() -> list[X509Context]:
-        source, _ = made()
-        seen: list[X509Context] = []
-        begun = asyncio.Event()
-
-        async def follow() -> None:
-            async for context in source.updates():
-                seen.append(context)
-                begun.set()
-
-        following = asyncio.create_task(follow())
-        await begun.wait()
+    async def wait_and_close(following: asyncio.Task[None]) -> None:
         for _ in range(100):
             await asyncio.sleep(0)
         assert not following.done()
         source.close()
-        await asyncio.wait_for(following, 10)
-        return seen
 
-    assert asyncio.run(main()) == [CONTEXT]
+    assert asyncio.run(_followed(source, wait_and_close)) == [CONTEXT]
 
 
 TIMEOUTS = [float("nan"), float("inf"), -float("inf"), 10**400, 1e12, "1", None, 1j]

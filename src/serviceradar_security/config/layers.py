@@ -167,10 +167,12 @@ def origin_of(layers: Sequence[Layer], place: Place) -> LayerName | None:
         before.append(merged(below, plain) if isinstance(below, dict) else plain)
     if look(before.pop(), place) is MISSING:
         return None
-    for layer, below in zip(reversed(layers), reversed(before), strict=True):
-        if _wrote(look(plain_of(layer), place), look(below, place)):
-            return layer.name
-    raise AssertionError("a value that is there was written")  # pragma: no cover
+    # What is there was written by one of them.
+    return next(
+        layer.name
+        for layer, below in zip(reversed(layers), reversed(before), strict=True)
+        if _wrote(look(plain_of(layer), place), look(below, place))
+    )
 
 
 def _wrote(value: object, below: object) -> bool:
